@@ -1,0 +1,28 @@
+package model
+
+// The reasons of problems. They are part of the API: scripts match on them.
+const (
+	ReasonUnknownField       Reason = "UnknownField"       // the API has no such field
+	ReasonUnknownKind        Reason = "UnknownKind"        // Sluice does not read this kind
+	ReasonUnsupportedVersion Reason = "UnsupportedVersion" // the kind is known, its apiVersion is not
+	ReasonWrongType          Reason = "WrongType"          // the value does not fit the field
+	ReasonInvalidValue       Reason = "InvalidValue"       // right type, value out of range or malformed
+	ReasonInvalidRegex       Reason = "InvalidRegex"       // not RE2, too long or too large
+	ReasonMissingField       Reason = "MissingField"       // a required field is absent
+	ReasonNotYetSupported    Reason = "NotYetSupported"    // a field of the API that Sluice does not serve yet
+	ReasonUnreadableFile     Reason = "UnreadableFile"     // the file cannot be opened or is too large
+	ReasonInvalidSyntax      Reason = "InvalidSyntax"      // not YAML or JSON
+	ReasonDuplicateObject    Reason = "DuplicateObject"    // another file defines the same object
+	ReasonHostConflict       Reason = "HostConflict"       // an older server has this host on this port
+	ReasonPortConflict       Reason = "PortConflict"       // an older server holds the port with another protocol
+	ReasonGatewayNotFound    Reason = "GatewayNotFound"    // a route set names a gateway that does not exist
+	ReasonHostNotInGateway   Reason = "HostNotInGateway"   // no server of its gateways has the host
+	ReasonDestinationMissing Reason = "DestinationMissing" // no service has this host
+	ReasonPortMissing        Reason = "PortMissing"        // the service lacks the port, or the port is ambiguous
+	ReasonSubsetMissing      Reason = "SubsetMissing"      // no destination rule defines the subset
+	ReasonUnreachableRule    Reason = "UnreachableRule"    // a rule before it takes every request
+	ReasonNotAttached        Reason = "NotAttached"        // nothing serves the object
+	ReasonIgnoredDuplicate   Reason = "IgnoredDuplicate"   // an older object already says this
+	ReasonRejectedByEnvoy    Reason = "RejectedByEnvoy"    // Envoy refused the resource
+	ReasonBindFailed         Reason = "BindFailed"         // Envoy cannot take the address
+)
