@@ -53,3 +53,10 @@ func (p Problem) Compare(o Problem) int {
 		strings.Compare(string(p.Severity), string(o.Severity)),
 	)
 }
+
+// Report is all that one reporter has to say; empty problems take back what it
+// said before.
+type Report struct {
+	By       string
+	Problems []Problem
+}

@@ -24,5 +24,6 @@ const (
 	ReasonNotAttached        Reason = "NotAttached"        // nothing serves the object
 	ReasonIgnoredDuplicate   Reason = "IgnoredDuplicate"   // an older object already says this
 	ReasonRejectedByEnvoy    Reason = "RejectedByEnvoy"    // Envoy refused the resource
+	ReasonInternal           Reason = "Internal"           // a fault of Sluice itself
 	ReasonBindFailed         Reason = "BindFailed"         // Envoy cannot take the address
 )

@@ -1,5 +1,10 @@
 package model
 
+import (
+	"cmp"
+	"strings"
+)
+
 // ResourceType is an xDS type URL.
 type ResourceType string
 
@@ -40,6 +45,11 @@ func (t ResourceType) Short() string {
 type ResourceName struct {
 	Type ResourceType
 	Name string
+}
+
+// Compare orders names by type, then name.
+func (n ResourceName) Compare(o ResourceName) int {
+	return cmp.Or(strings.Compare(string(n.Type), string(o.Type)), strings.Compare(n.Name, o.Name))
 }
 
 // Resource is one xDS resource, ready to send: bytes and their hash, shared by

@@ -1,0 +1,142 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/cespare/xxhash/v2"
+
+	"github.com/sluicegw/sluice/compile"
+	"github.com/sluicegw/sluice/config"
+	"github.com/sluicegw/sluice/model"
+	"github.com/sluicegw/sluice/status"
+	"github.com/sluicegw/sluice/xds"
+)
+
+// pipeline carries steps from the source through the compiler to the proxies:
+// one goroutine, no queue of its own. What arrives while a change is compiled
+// and published is taken together in the next.
+type pipeline struct {
+	compiler *compile.Compiler
+	store    *xds.Store
+	board    *status.Board
+	locate   func(obj model.Ref, field string) model.Place
+	log      *slog.Logger
+	metrics  *pipelineMetrics
+	// onSettings is told the settings in force after every change.
+	onSettings func(model.Settings)
+	// verify compares now and then with a compilation from scratch.
+	verify bool
+	taken  int
+}
+
+// verifyEvery is how many changes go by between two verifications.
+const verifyEvery = 50
+
+// run takes steps until ctx ends. Nothing is published before the source has
+// shown all it has.
+func (p *pipeline) run(ctx context.Context, steps <-chan config.Step) error {
+	var batch []config.Step
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case s := <-steps:
+			batch = append(batch, s)
+		}
+		batch = drain(batch, steps)
+		if !batch[len(batch)-1].Synced {
+			continue
+		}
+		p.take(batch)
+		batch = nil
+	}
+}
+
+// drain adds what is there already.
+func drain(batch []config.Step, steps <-chan config.Step) []config.Step {
+	for {
+		select {
+		case s := <-steps:
+			batch = append(batch, s)
+		default:
+			return batch
+		}
+	}
+}
+
+// take compiles and publishes some steps as one generation.
+func (p *pipeline) take(batch []config.Step) {
+	start := time.Now()
+	res := p.compiler.Apply(batch...)
+	compiled := time.Now()
+	p.board.Report(model.Report{By: "source", Problems: batch[len(batch)-1].Problems})
+	p.board.Report(res.Reports...)
+	gen := p.store.Publish(res.Change)
+	p.board.Publish(changeOf(status.Generation(gen), batch))
+	p.metrics.observe(compiled.Sub(start), res)
+	p.onSettings(p.compiler.Settings())
+	p.logProblems(batch[len(batch)-1].Problems, res.Reports)
+	p.log.Debug("published", "generation", gen, "upserts", len(res.Change.Upserts), "removals", len(res.Change.Removals),
+		"compiled", compiled.Sub(start), "published", time.Since(compiled))
+	p.taken++
+	if p.verify && p.taken%verifyEvery == 1 {
+		if err := p.compiler.Verify(); err != nil {
+			p.log.Error("incremental result is wrong; please report it", "error", err)
+		}
+	}
+}
+
+// changeOf sums up the objects of some steps; the last word on each counts.
+func changeOf(gen status.Generation, batch []config.Step) status.Change {
+	c := status.Change{Generation: gen, At: batch[0].At}
+	last := map[model.Ref]*status.Declared{}
+	for _, s := range batch {
+		for i := range s.Upserts {
+			o := &s.Upserts[i]
+			last[o.Ref] = &status.Declared{Ref: o.Ref, Hash: xxhash.Sum64(o.JSON)}
+		}
+		for _, ref := range s.Removals {
+			last[ref] = nil
+		}
+	}
+	for ref, d := range last {
+		if d == nil {
+			c.Removals = append(c.Removals, ref)
+		} else {
+			c.Objects = append(c.Objects, *d)
+		}
+	}
+	return c
+}
+
+// logLimit bounds how many problems of one change are logged one by one.
+const logLimit = 20
+
+func (p *pipeline) logProblems(source []model.Problem, reports []model.Report) {
+	n := 0
+	say := func(problems []model.Problem) {
+		for _, pr := range problems {
+			if n++; n > logLimit {
+				continue
+			}
+			if pr.Place == (model.Place{}) {
+				pr.Place = p.locate(pr.Object, pr.Field)
+			}
+			p.log.Warn("problem", "reason", pr.Reason, "detail", problemLine(pr))
+		}
+	}
+	say(source)
+	for _, r := range reports {
+		say(r.Problems)
+	}
+	if n > logLimit {
+		p.log.Warn("more problems; see sluice status", "count", n-logLimit)
+	}
+}
+
+func liveMessage(l status.Live) string {
+	return fmt.Sprintf("%d of %d proxies", l.Proxies, l.Proxies)
+}

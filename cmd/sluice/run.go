@@ -1,0 +1,148 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/sluicegw/sluice/model"
+	"github.com/sluicegw/sluice/proxy"
+)
+
+// localNode is the id of the one Envoy of a machine.
+const localNode = "local"
+
+// runOptions are the flags of `sluice run`.
+type runOptions struct {
+	dirs        []string
+	envoy       string
+	admin       string
+	dataDir     string
+	drainTime   time.Duration
+	concurrency int
+	scopedAbove int
+	keepEnvoy   bool
+	verify      bool
+	pprof       bool
+	log         *slog.Logger
+}
+
+func runCommand() *cli.Command {
+	return &cli.Command{
+		Name: "run", Usage: "run a gateway from folders of YAML", ArgsUsage: "DIR...",
+		Description: "Reads *.yaml, *.yml and *.json below the folders, runs an Envoy that does what they\n" +
+			"say, and follows every change. SIGTERM drains and stops; SIGHUP restarts Envoy hot,\n" +
+			"as a new version of its binary does by itself.\n\n" +
+			"Examples:\n  sluice run examples/quickstart\n  sluice run --envoy /usr/local/bin/envoy --admin 127.0.0.1:9900 /etc/sluice\n" +
+			"  sluice run --log-format json --drain-time 60s routes/ services/",
+		Flags: []cli.Flag{
+			&cli.StringFlag{Name: "envoy", Usage: "`PATH` of the Envoy to run; else $SLUICE_ENVOY, else the one on $PATH"},
+			&cli.StringFlag{Name: "admin", Value: defaultAdmin, EnvVars: []string{"SLUICE_ADMIN"}, Usage: "`ADDR` of the admin API"},
+			&cli.StringFlag{Name: "data-dir", EnvVars: []string{"SLUICE_DATA_DIR"}, Usage: "`DIR` for what must survive a restart (default: in the user's state directory)"},
+			&cli.DurationFlag{Name: "drain-time", Usage: "how long connections may finish when Envoy stops or is replaced (default: the setting drainTimeout)"},
+			&cli.IntFlag{Name: "concurrency", Usage: "worker threads of Envoy; 0 leaves it to Envoy"},
+			scopedAboveFlag(),
+			&cli.BoolFlag{Name: "keep-envoy", Usage: "let Envoy live on when sluice is killed, for the next start to take over"},
+			&cli.BoolFlag{Name: "verify", Usage: "compile now and then from scratch and compare; costs CPU"},
+			&cli.BoolFlag{Name: "pprof", Usage: "serve /debug/pprof on the admin address"},
+			&cli.StringFlag{Name: "log-level", Value: "info", EnvVars: []string{"SLUICE_LOG_LEVEL"}, Usage: "debug, info, warn or error"},
+			&cli.StringFlag{Name: "log-format", Value: "text", EnvVars: []string{"SLUICE_LOG_FORMAT"}, Usage: "text or json"},
+		},
+		Action: func(c *cli.Context) error {
+			o, err := runOptionsOf(c)
+			if err != nil {
+				return err
+			}
+			return runGateway(c.Context, o)
+		},
+	}
+}
+
+func runOptionsOf(c *cli.Context) (runOptions, error) {
+	o := runOptions{
+		dirs: c.Args().Slice(), envoy: c.String("envoy"), admin: c.String("admin"), dataDir: c.String("data-dir"),
+		drainTime: c.Duration("drain-time"), concurrency: c.Int("concurrency"), scopedAbove: c.Int("scoped-above"),
+		keepEnvoy: c.Bool("keep-envoy"), verify: c.Bool("verify"), pprof: c.Bool("pprof"),
+	}
+	if len(o.dirs) == 0 {
+		return o, cli.Exit("sluice run: name at least one folder, for example `sluice run examples/quickstart`", 2)
+	}
+	if o.concurrency < 0 || o.scopedAbove < 0 || o.drainTime < 0 {
+		return o, cli.Exit("sluice run: --concurrency, --scoped-above and --drain-time must not be negative", 2)
+	}
+	var err error
+	if o.log, err = newLogger(c.App.ErrWriter, c.String("log-level"), c.String("log-format")); err != nil {
+		return o, err
+	}
+	if o.dataDir == "" {
+		o.dataDir, err = defaultDataDir(o.admin)
+	}
+	return o, err
+}
+
+// defaultDataDir is a folder of the user's state directory, one for each admin
+// address so that two gateways do not share it.
+func defaultDataDir(admin string) (string, error) {
+	base := os.Getenv("XDG_STATE_HOME")
+	if base == "" {
+		home, err := os.UserHomeDir()
+		if err != nil {
+			return "", fmt.Errorf("find the state directory: %w; name one with --data-dir", err)
+		}
+		base = filepath.Join(home, ".local", "state")
+	}
+	_, port, err := net.SplitHostPort(admin)
+	if err != nil {
+		return "", cli.Exit(fmt.Sprintf("sluice run: --admin %q is not host:port", admin), 2)
+	}
+	return filepath.Join(base, "sluice", port), nil
+}
+
+// findEnvoy looks where the user said, then on $PATH, then where `make tools`
+// of a checkout puts it.
+func findEnvoy(ctx context.Context, flag string) (proxy.Binary, error) {
+	o := proxy.FindOptions{Flag: flag, Env: os.Getenv("SLUICE_ENVOY"), PathList: os.Getenv("PATH")}
+	if exe, err := os.Executable(); err == nil {
+		o.Fallback = filepath.Join(filepath.Dir(exe), "..", ".tools", "envoy")
+	}
+	return proxy.Find(ctx, o)
+}
+
+// listenAdmin takes the admin address, and says what to do if it is taken.
+func listenAdmin(addr string) (net.Listener, error) {
+	l, err := net.Listen("tcp", addr)
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return nil, fmt.Errorf("admin address %s is in use, perhaps by another sluice; stop it or choose another with --admin", addr)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("listen on admin address %s: %w", addr, err)
+	}
+	return l, nil
+}
+
+// absolute returns dirs as absolute paths, for clients with another working
+// directory.
+func absolute(dirs []string) []string {
+	out := make([]string, len(dirs))
+	for i, d := range dirs {
+		out[i] = d
+		if abs, err := filepath.Abs(d); err == nil {
+			out[i] = abs
+		}
+	}
+	return out
+}
+
+// needsRestart reports whether b cannot take the place of a in a running Envoy:
+// what the bootstrap holds changes only with a new process.
+func needsRestart(a, b model.Settings) bool {
+	return a.MaxHeapBytes != b.MaxHeapBytes || a.MaxConnections != b.MaxConnections
+}

@@ -1,0 +1,249 @@
+// Package compile turns declared objects into Envoy resources, incrementally.
+//
+// What goes in: steps of raw objects from the sources ([Compiler.Apply]). What
+// comes out: a [Result], the resources that changed since the step before and
+// the problems that were found on the way. It alone decides which result
+// depends on which input: graph.go is the engine, rules.go says what reads
+// what. The translators that it calls are pure, and so is the whole: the result
+// of many small steps is, byte for byte, the result of one large one.
+//
+// A Compiler is used by one goroutine.
+package compile
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/sluicegw/sluice/config"
+	"github.com/sluicegw/sluice/model"
+)
+
+// Options are what a [Compiler] is made of.
+type Options struct {
+	// Kinds are the kinds that are read; objects of others are problems.
+	Kinds map[config.GroupKind]config.Kind
+	// ScopedAbove is the number of hosts above which a route table takes the
+	// scoped layout, for good; 0 means always.
+	ScopedAbove int
+	// Scoped are the binds whose tables are in the scoped layout already.
+	Scoped []model.Bind
+}
+
+// Compiler holds all objects and everything derived from them.
+type Compiler struct {
+	kinds       map[config.GroupKind]config.Kind
+	scopedAbove int
+	rules       *rules
+	scoped      map[model.Bind]bool
+	resources   map[model.ResourceName]*model.Resource // as published
+	reports     map[string][]model.Problem             // of the rules, as published
+}
+
+// Result is what one step changed.
+type Result struct {
+	Change model.Change
+	// Reports replace the problems that were reported under the same name.
+	Reports []model.Report
+	// Ran counts how often each rule ran.
+	Ran map[string]int
+}
+
+// New returns a compiler without objects.
+func New(o Options) *Compiler {
+	c := &Compiler{
+		kinds: o.Kinds, scopedAbove: o.ScopedAbove, rules: newRules(o.ScopedAbove), scoped: map[model.Bind]bool{},
+		resources: map[model.ResourceName]*model.Resource{}, reports: map[string][]model.Problem{},
+	}
+	for _, b := range o.Scoped {
+		c.setScoped(b)
+	}
+	return c
+}
+
+// Scoped returns the binds whose route tables are in the scoped layout, in
+// order: hand them to [Options.Scoped] to get the same resources again.
+func (c *Compiler) Scoped() []model.Bind {
+	out := make([]model.Bind, 0, len(c.scoped))
+	for b := range c.scoped {
+		out = append(out, b)
+	}
+	slices.SortFunc(out, compareBind)
+	return out
+}
+
+// Settings returns the settings in force.
+func (c *Compiler) Settings() model.Settings {
+	if s, ok := c.rules.settings.at(none{}).value.(*model.Settings); ok {
+		return *s
+	}
+	return *c.rules.defaults
+}
+
+func (c *Compiler) setScoped(b model.Bind) {
+	c.scoped[b] = true
+	c.rules.sticky.set(b, true)
+}
+
+// Apply takes the objects of some steps in their order and returns what they
+// changed together.
+func (c *Compiler) Apply(steps ...config.Step) Result {
+	reports := map[string][]model.Problem{}
+	var gone []model.Ref
+	for _, s := range steps {
+		for i := range s.Upserts {
+			v, problems := c.decode(s.Upserts[i])
+			c.rules.set(s.Upserts[i].Ref, v)
+			reports[decodeReport(s.Upserts[i].Ref)] = problems
+		}
+		for _, ref := range s.Removals {
+			c.rules.set(ref, nil)
+			reports[decodeReport(ref)] = nil
+			gone = append(gone, ref)
+		}
+	}
+	res := c.settle(gone)
+	for by, ps := range reports {
+		res.Reports = append(res.Reports, model.Report{By: by, Problems: ps})
+	}
+	slices.SortFunc(res.Reports, func(a, b model.Report) int { return strings.Compare(a.By, b.By) })
+	return res
+}
+
+func decodeReport(r model.Ref) string { return "decode(" + r.Group + "/" + r.String() + ")" }
+
+// decode gives an object its meaning.
+func (c *Compiler) decode(o config.Object) (v model.Value, problems []model.Problem) {
+	group, version, ok := strings.Cut(o.APIVersion, "/")
+	if !ok {
+		group, version = "", o.APIVersion
+	}
+	kind, ok := c.kinds[config.GroupKind{Group: group, Kind: o.Ref.Kind}]
+	if !ok {
+		return nil, []model.Problem{{
+			Object: o.Ref, Field: "kind", Reason: model.ReasonUnknownKind, Severity: model.SeverityError,
+			Message: fmt.Sprintf("%s of %q is not a kind that Sluice reads; known are %s", o.Ref.Kind, o.APIVersion, c.knownKinds()),
+		}}
+	}
+	if !slices.Contains(kind.Versions, version) {
+		return nil, []model.Problem{{
+			Object: o.Ref, Field: "apiVersion", Reason: model.ReasonUnsupportedVersion, Severity: model.SeverityError,
+			Message: fmt.Sprintf("version %q of %s is not read; use one of %s", version, o.Ref.Kind, strings.Join(kind.Versions, ", ")),
+		}}
+	}
+	defer func() {
+		// One object that breaks its decoder must not take the others along.
+		if r := recover(); r != nil {
+			v, problems = nil, []model.Problem{{
+				Object: o.Ref, Reason: model.ReasonInternal, Severity: model.SeverityError,
+				Message: fmt.Sprintf("Sluice could not read this object because of a fault of its own; please report it: %v", r),
+			}}
+		}
+	}()
+	return kind.Decode(o)
+}
+
+func (c *Compiler) knownKinds() string {
+	var names []string
+	for gk := range c.kinds {
+		names = append(names, gk.Kind)
+	}
+	slices.Sort(names)
+	return strings.Join(slices.Compact(names), ", ")
+}
+
+// settle runs the rules and gathers what came of it.
+func (c *Compiler) settle(gone []model.Ref) Result {
+	c.rules.g.ran = map[string]int{}
+	c.rules.g.settle()
+	for _, ref := range gone {
+		if c.rules.objects.values[ref] == nil {
+			c.rules.forget(ref)
+		}
+	}
+	for b, n := range c.rules.layout.nodes {
+		if scoped, _ := n.value.(bool); scoped && !c.scoped[b] {
+			c.setScoped(b)
+		}
+	}
+	c.rules.g.settle()
+	return c.collect()
+}
+
+// collect compares what the touched results say with what they said before.
+func (c *Compiler) collect() Result {
+	g := c.rules.g
+	res := Result{Ran: g.ran}
+	upserts := map[model.ResourceName]*model.Resource{}
+	removals := map[model.ResourceName]bool{}
+	for _, n := range g.touched {
+		before, _ := n.emitted.(output)
+		after, _ := n.value.(output)
+		n.touched, n.emitted = false, n.value
+		diffResources(before, after, upserts, removals)
+		if p, changed := diffProblems(before, after); changed {
+			res.Reports = append(res.Reports, model.Report{By: n.String(), Problems: p})
+		}
+	}
+	clear(g.touched)
+	g.touched = g.touched[:0]
+	for name, r := range upserts {
+		delete(removals, name)
+		res.Change.Upserts = append(res.Change.Upserts, r)
+	}
+	for name := range removals {
+		res.Change.Removals = append(res.Change.Removals, name)
+	}
+	c.remember(res)
+	slices.SortFunc(res.Change.Upserts, func(a, b *model.Resource) int { return a.Compare(b.ResourceName) })
+	slices.SortFunc(res.Change.Removals, model.ResourceName.Compare)
+	return res
+}
+
+// remember keeps what was published, for [Compiler.Verify].
+func (c *Compiler) remember(res Result) {
+	for _, r := range res.Change.Upserts {
+		c.resources[r.ResourceName] = r
+	}
+	for _, n := range res.Change.Removals {
+		delete(c.resources, n)
+	}
+	for _, r := range res.Reports {
+		if len(r.Problems) == 0 {
+			delete(c.reports, r.By)
+			continue
+		}
+		c.reports[r.By] = r.Problems
+	}
+}
+
+func diffResources(before, after output, upserts map[model.ResourceName]*model.Resource, removals map[model.ResourceName]bool) {
+	old := map[model.ResourceName]*model.Resource{}
+	if before != nil {
+		for _, r := range before.resources() {
+			old[r.ResourceName] = r
+		}
+	}
+	if after != nil {
+		for _, r := range after.resources() {
+			if o := old[r.ResourceName]; o == nil || !equalResource(o, r) {
+				upserts[r.ResourceName] = r
+			}
+			delete(old, r.ResourceName)
+		}
+	}
+	for name := range old {
+		removals[name] = true
+	}
+}
+
+func diffProblems(before, after output) ([]model.Problem, bool) {
+	var b, a []model.Problem
+	if before != nil {
+		b = before.problems()
+	}
+	if after != nil {
+		a = after.problems()
+	}
+	return a, !slices.Equal(b, a)
+}

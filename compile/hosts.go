@@ -1,0 +1,128 @@
+package compile
+
+import (
+	"bytes"
+	"slices"
+
+	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/sluicegw/sluice/gateway"
+	"github.com/sluicegw/sluice/model"
+	"github.com/sluicegw/sluice/routing"
+)
+
+// virtualHost is one host, encoded; the bytes are the same in both layouts but
+// for the domain.
+type virtualHost struct {
+	encoded   []byte
+	maxDirect uint32 // bytes of the largest direct response body
+	owners    []model.Ref
+	faults    []model.Problem
+}
+
+func (v virtualHost) resources() []*model.Resource { return nil }
+func (v virtualHost) problems() []model.Problem    { return v.faults }
+
+func (v virtualHost) equal(o virtualHost) bool {
+	return bytes.Equal(v.encoded, o.encoded) && v.maxDirect == o.maxDirect &&
+		slices.Equal(v.owners, o.owners) && slices.Equal(v.faults, o.faults)
+}
+
+// buildHost translates the rules of one host and demands the clusters that its
+// routes name.
+func (rs *rules) buildHost(rd *reader, key hostKey) virtualHost {
+	in := routing.HostInput{
+		Table: model.TableName(key.bind), Port: key.bind.Port, Host: key.host,
+		Targets: map[model.Destination]model.Target{},
+	}
+	in.Bindings, in.HTTPSRedirect = rs.bindingsOf(rd, key)
+	clusters := map[string]model.Destination{}
+	owners := make([]model.Ref, 0, len(in.Bindings)+1)
+	for _, b := range in.Bindings {
+		owners = append(owners, b.Set.Ref)
+		for i := range b.Set.HTTP {
+			for _, d := range b.Set.HTTP[i].Route {
+				t := rs.target.read(rd, targetFor(d.Destination, key.bind.Port))
+				in.Targets[d.Destination] = t.Target
+				if t.Cluster != "" {
+					clusters[t.Cluster] = t.destination
+				}
+			}
+		}
+	}
+	vh, faults := routing.VirtualHost(in)
+	out := virtualHost{owners: owners, faults: faults, maxDirect: routing.MaxDirectBody(vh)}
+	var err error
+	if out.encoded, err = encode(vh); err != nil {
+		name := model.ResourceName{Type: model.TypeRoute, Name: model.ScopeName(in.Table, key.host)}
+		out.faults = append(out.faults, refused(owners, name, err))
+		out.encoded, _ = encode(routing.Refusal(in)) // of fixed shape
+		return out
+	}
+	for _, name := range routing.Clusters(vh) {
+		if d, ok := clusters[name]; ok {
+			rs.cluster.demand(rd, d)
+		}
+	}
+	return out
+}
+
+// bindingsOf returns the route sets of a host, oldest first, and whether its
+// plain HTTP is redirected.
+func (rs *rules) bindingsOf(rd *reader, key hostKey) (out []routing.Binding, redirect bool) {
+	for _, at := range rs.bindings.read(rd, key) {
+		redirect = redirect || at.redirect
+		set, ok := rs.objects.read(rd, at.by).(*model.RouteSet)
+		if !ok {
+			continue // a gateway's own redirect
+		}
+		// entries of one object are neighbours
+		if n := len(out); n > 0 && out[n-1].Set == set {
+			if !slices.Contains(out[n-1].Gateways, at.gateway) {
+				out[n-1].Gateways = append(out[n-1].Gateways, at.gateway)
+			}
+			continue
+		}
+		out = append(out, routing.Binding{Set: set, Gateways: []model.GatewayRef{at.gateway}})
+	}
+	slices.SortStableFunc(out, func(a, b routing.Binding) int { return a.Set.Compare(&b.Set.Meta) })
+	return out, redirect
+}
+
+// buildPlainTable puts all hosts of a bind into one route configuration.
+func (rs *rules) buildPlainTable(rd *reader, bind model.Bind) resources {
+	name := model.TableName(bind)
+	hosts := rs.hosts.read(rd, bind)
+	encoded := make([][]byte, 0, len(hosts))
+	var maxDirect uint32
+	var owners []model.Ref
+	for _, h := range hosts {
+		v := rs.host.read(rd, hostKey{bind, h})
+		encoded = append(encoded, v.encoded)
+		maxDirect = max(maxDirect, v.maxDirect)
+		owners = append(owners, v.owners...)
+	}
+	slices.SortFunc(owners, model.Ref.Compare)
+	p := part{name: model.ResourceName{Type: model.TypeRoute, Name: name}, owners: slices.Compact(owners)}
+	return resources{list: []*model.Resource{newResource(p, gateway.PlainTable(name, encoded, maxDirect))}}
+}
+
+// buildScopedHost gives one host a route configuration and a scope of its own.
+func (rs *rules) buildScopedHost(rd *reader, key hostKey) resources {
+	v := rs.host.read(rd, key)
+	table := model.TableName(key.bind)
+	name := model.ScopeName(table, key.host)
+	vh := &routev3.VirtualHost{}
+	if err := proto.Unmarshal(v.encoded, vh); err != nil {
+		return resources{faults: []model.Problem{refused(v.owners, model.ResourceName{Type: model.TypeRoute, Name: name}, err)}}
+	}
+	routes := model.ResourceName{Type: model.TypeRoute, Name: name}
+	return resourcesOf(
+		part{name: routes, msg: gateway.ScopedTable(table, vh, v.maxDirect), owners: v.owners},
+		part{
+			name: model.ResourceName{Type: model.TypeScope, Name: name}, msg: gateway.Scope(table, key.host),
+			needs: []model.ResourceName{routes}, owners: v.owners,
+		},
+	)
+}

@@ -1,0 +1,97 @@
+package compile
+
+import (
+	"slices"
+
+	"github.com/sluicegw/sluice/gateway"
+	"github.com/sluicegw/sluice/model"
+)
+
+// bucketCount is the number of parts of a scoped table.
+const bucketCount = 256
+
+// demandListeners is the root: every bind that a gateway opens.
+func (rs *rules) demandListeners(rd *reader, _ none) none {
+	for _, b := range rs.binds.read(rd, none{}) {
+		rs.listener.demand(rd, b)
+	}
+	return none{}
+}
+
+// findSettings returns the settings of the oldest Settings object, or the
+// defaults.
+func (rs *rules) findSettings(rd *reader, _ none) *model.Settings {
+	var oldest *model.Settings
+	for _, ref := range rs.settingsObjects.read(rd, none{}) {
+		s, ok := rs.objects.read(rd, ref).(*model.Settings)
+		if ok && (oldest == nil || s.Older(&oldest.Meta)) {
+			oldest = s
+		}
+	}
+	if oldest == nil {
+		return rs.defaults
+	}
+	return oldest
+}
+
+// isScoped says which layout the table of a bind has: scoped once it ever held
+// more hosts than the limit.
+func (rs *rules) isScoped(rd *reader, bind model.Bind) bool {
+	sticky := rs.sticky.read(rd, bind)
+	return rs.hosts.size.read(rd, bind) > rs.scopedAbove || sticky
+}
+
+func (rs *rules) buildListener(rd *reader, bind model.Bind) resources {
+	in := gateway.ListenerInput{
+		Bind: bind, Table: model.TableName(bind),
+		Scoped: rs.layout.read(rd, bind), Settings: *rs.settings.read(rd, none{}),
+	}
+	rs.table.demand(rd, bind)
+	if in.Scoped {
+		rs.fallback.demand(rd, none{})
+	}
+	return resourcesOf(part{
+		name:   model.ResourceName{Type: model.TypeListener, Name: model.ListenerName(bind)},
+		msg:    gateway.Listener(in),
+		needs:  gateway.ListenerNeeds(in),
+		owners: rs.gatewaysByBind.read(rd, bind),
+	})
+}
+
+// demandTable demands what the table of a bind consists of.
+func (rs *rules) demandTable(rd *reader, bind model.Bind) none {
+	if !rs.layout.read(rd, bind) {
+		rs.plainTable.demand(rd, bind)
+		return none{}
+	}
+	for i := range bucketCount {
+		rs.bucket.demand(rd, bucketKey{bind, uint8(i)})
+	}
+	return none{}
+}
+
+func (rs *rules) demandHosts(rd *reader, key bucketKey) none {
+	for _, h := range rs.buckets.read(rd, key) {
+		rs.scopedHost.demand(rd, hostKey{key.bind, h})
+	}
+	return none{}
+}
+
+// buildFallback makes the filters that find the scope of hosts that are not
+// written exactly as declared: one pair for all scoped tables.
+func (rs *rules) buildFallback(rd *reader, _ none) resources {
+	var keys []string
+	for _, b := range rs.binds.read(rd, none{}) {
+		if !rs.layout.read(rd, b) {
+			continue
+		}
+		for _, h := range rs.wild.read(rd, b) {
+			keys = append(keys, model.ScopeName(model.TableName(b), h))
+		}
+	}
+	slices.Sort(keys)
+	return resourcesOf(
+		part{name: model.ResourceName{Type: model.TypeExtension, Name: model.ExtensionFallback}, msg: gateway.Fallback(keys)},
+		part{name: model.ResourceName{Type: model.TypeExtension, Name: model.ExtensionFallbackUpgrade}, msg: gateway.FallbackUpgrade()},
+	)
+}

@@ -1,0 +1,220 @@
+package compile
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/sluicegw/sluice/model"
+)
+
+// This file says what reads what. The ranks are the order in which a change
+// travels; each rule stands at its rank and reads only ranks above it in this
+// list.
+const (
+	rankInput       rank = iota // objects as declared, sticky layouts
+	rankObjectIndex             // objects by host, by bind, …
+	rankAttach                  // object → the hosts it brings to which bind
+	rankAttachIndex             // hosts by bind, route sets by host
+	rankService                 // host → the service and the policies that rule it
+	rankTarget                  // destination → cluster, or why not; layouts; settings
+	rankBinds                   // root: every bind
+	rankListener                // bind → listener
+	rankTable                   // bind → what its route table consists of
+	rankBucket                  // a part of the hosts of a scoped table
+	rankHost                    // host → virtual host
+	rankHostTable               // virtual hosts → route configurations, scopes, fallback
+	rankCluster                 // destination → cluster
+	rankEndpoints               // destination → endpoints
+	ranks
+)
+
+// none is the key of rules that exist once.
+type none struct{}
+
+// hostKey is a host on a bind.
+type hostKey struct {
+	bind model.Bind
+	host string
+}
+
+// bucketKey is a part of the hosts on a bind: so that a new host in a table of
+// ten thousand changes a list of forty.
+type bucketKey struct {
+	bind   model.Bind
+	bucket uint8
+}
+
+// targetKey is a destination as a rule on a port names it.
+type targetKey struct {
+	destination model.Destination
+	listener    uint32 // the port of the bind if the destination names none
+}
+
+// selectorKey is one label of a workload in a namespace.
+type selectorKey struct{ namespace, label, value string }
+
+// rules is the whole graph: inputs, indexes and rules by rank.
+type rules struct {
+	g           *graph
+	scopedAbove int
+	defaults    *model.Settings
+
+	objects *input[model.Ref, model.Value]
+	sticky  *input[model.Bind, bool]
+
+	servicesByHost  *index[string, model.Ref]
+	policiesByHost  *index[string, model.Ref]
+	workloads       *index[selectorKey, model.Ref]
+	slices          *index[model.Ref, model.Ref] // by Service
+	gatewaysByBind  *index[model.Bind, model.Ref]
+	serversByHost   *index[serverHostKey, model.Ref]
+	settingsObjects *index[none, model.Ref]
+
+	attach   *rule[model.Ref, attached]
+	binds    *index[none, model.Bind]
+	hosts    *index[model.Bind, string]
+	buckets  *index[bucketKey, string]
+	wild     *index[model.Bind, string]
+	bindings *index[hostKey, attachment]
+
+	service  *rule[string, *model.Service]
+	policies *rule[string, []*model.DestinationPolicy]
+	settings *rule[none, *model.Settings]
+	layout   *rule[model.Bind, bool]
+	target   *rule[targetKey, target]
+
+	root       *rule[none, none]
+	listener   *rule[model.Bind, resources]
+	table      *rule[model.Bind, none]
+	bucket     *rule[bucketKey, none]
+	host       *rule[hostKey, virtualHost]
+	plainTable *rule[model.Bind, resources]
+	scopedHost *rule[hostKey, resources]
+	fallback   *rule[none, resources]
+	cluster    *rule[model.Destination, resources]
+	endpoints  *rule[model.Destination, resources]
+}
+
+func newRules(scopedAbove int) *rules {
+	g := newGraph()
+	defaults := model.DefaultSettings()
+	rs := &rules{g: g, scopedAbove: scopedAbove, defaults: &defaults}
+	rs.objects = newInput[model.Ref, model.Value](g, "object")
+	rs.sticky = newInput[model.Bind, bool](g, "sticky layout")
+	rs.indexObjects(g)
+	rs.indexAttachments(g)
+	rs.service = newRule(g, "service", rankService, rs.findService, same[*model.Service])
+	rs.policies = newRule(g, "policies", rankService, rs.findPolicies, slices.Equal[[]*model.DestinationPolicy])
+	rs.settings = newRule(g, "settings", rankTarget, rs.findSettings, same[*model.Settings])
+	rs.layout = newRule(g, "layout", rankTarget, rs.isScoped, same[bool])
+	rs.target = newRule(g, "target", rankTarget, rs.resolve, same[target])
+	rs.root = newRule(g, "root", rankBinds, rs.demandListeners, same[none])
+	rs.listener = newRule(g, "listener", rankListener, rs.buildListener, resources.equal)
+	rs.table = newRule(g, "table", rankTable, rs.demandTable, same[none])
+	rs.bucket = newRule(g, "bucket", rankBucket, rs.demandHosts, same[none])
+	rs.host = newRule(g, "virtual host", rankHost, rs.buildHost, virtualHost.equal)
+	rs.plainTable = newRule(g, "plain table", rankHostTable, rs.buildPlainTable, resources.equal)
+	rs.scopedHost = newRule(g, "scoped host", rankHostTable, rs.buildScopedHost, resources.equal)
+	rs.fallback = newRule(g, "fallback", rankHostTable, rs.buildFallback, resources.equal)
+	rs.cluster = newRule(g, "cluster", rankCluster, rs.buildCluster, resources.equal)
+	rs.endpoints = newRule(g, "endpoints", rankEndpoints, rs.buildEndpoints, resources.equal)
+	rs.root.pin(none{})
+	rs.settings.pin(none{})
+	return rs
+}
+
+func same[V comparable](a, b V) bool { return a == b }
+
+func (rs *rules) indexObjects(g *graph) {
+	rs.servicesByHost = newIndex[string](g, "services by host", rankObjectIndex, model.Ref.Compare)
+	rs.policiesByHost = newIndex[string](g, "policies by host", rankObjectIndex, model.Ref.Compare)
+	rs.workloads = newIndex[selectorKey](g, "workloads by label", rankObjectIndex, model.Ref.Compare)
+	rs.slices = newIndex[model.Ref](g, "slices by service", rankObjectIndex, model.Ref.Compare)
+	rs.gatewaysByBind = newIndex[model.Bind](g, "gateways by bind", rankObjectIndex, model.Ref.Compare)
+	rs.serversByHost = newIndex[serverHostKey](g, "servers by host", rankObjectIndex, model.Ref.Compare)
+	rs.settingsObjects = newIndex[none](g, "settings objects", rankObjectIndex, model.Ref.Compare)
+}
+
+func (rs *rules) indexAttachments(g *graph) {
+	rs.attach = newRule(g, "attach", rankAttach, rs.buildAttached, attached.equal)
+	rs.attach.changed = rs.reindexAttached
+	rs.binds = newIndex[none](g, "binds", rankAttachIndex, compareBind)
+	rs.hosts = newIndex[model.Bind](g, "hosts", rankAttachIndex, strings.Compare)
+	rs.buckets = newIndex[bucketKey](g, "host buckets", rankAttachIndex, strings.Compare)
+	rs.wild = newIndex[model.Bind](g, "wildcard hosts", rankAttachIndex, strings.Compare)
+	rs.bindings = newIndex[hostKey](g, "bindings", rankAttachIndex, compareAttachment)
+}
+
+// set puts one object in the place of the one before it; nil removes it.
+func (rs *rules) set(ref model.Ref, v model.Value) {
+	before := rs.objects.values[ref]
+	rs.objects.set(ref, v)
+	b, a := entriesOf(before), entriesOf(v)
+	rs.servicesByHost.replace(b.services, a.services)
+	rs.policiesByHost.replace(b.policies, a.policies)
+	rs.workloads.replace(b.workloads, a.workloads)
+	rs.slices.replace(b.slices, a.slices)
+	rs.gatewaysByBind.replace(b.gateways, a.gateways)
+	rs.serversByHost.replace(b.servers, a.servers)
+	rs.settingsObjects.replace(b.settings, a.settings)
+	if attaches(v) {
+		rs.attach.pin(ref)
+	}
+}
+
+// forget drops the root of a removed object once its absence has settled.
+func (rs *rules) forget(ref model.Ref) { rs.attach.unpin(ref) }
+
+func attaches(v model.Value) bool {
+	switch v.(type) {
+	case *model.Gateway, *model.RouteSet:
+		return true
+	}
+	return false
+}
+
+// serverHostKey is a host of a server as written, on its bind.
+type serverHostKey struct {
+	bind model.Bind
+	host model.ServerHost
+}
+
+// objectEntries are the places of one object in the indexes of objects.
+type objectEntries struct {
+	services  []entry[string, model.Ref]
+	policies  []entry[string, model.Ref]
+	workloads []entry[selectorKey, model.Ref]
+	slices    []entry[model.Ref, model.Ref]
+	gateways  []entry[model.Bind, model.Ref]
+	servers   []entry[serverHostKey, model.Ref]
+	settings  []entry[none, model.Ref]
+}
+
+func entriesOf(v model.Value) (e objectEntries) {
+	switch o := v.(type) {
+	case *model.Service:
+		for _, h := range o.Hosts {
+			e.services = append(e.services, entry[string, model.Ref]{h, o.Ref})
+		}
+	case *model.DestinationPolicy:
+		e.policies = append(e.policies, entry[string, model.Ref]{o.Host, o.Ref})
+	case *model.Workload:
+		for k, val := range o.Endpoint.Labels {
+			e.workloads = append(e.workloads, entry[selectorKey, model.Ref]{selectorKey{o.Ref.Namespace, k, val}, o.Ref})
+		}
+	case *model.EndpointSlice:
+		svc := model.Ref{Kind: "Service", Namespace: o.Ref.Namespace, Name: o.Service}
+		e.slices = append(e.slices, entry[model.Ref, model.Ref]{svc, o.Ref})
+	case *model.Gateway:
+		for i := range o.Servers {
+			s := &o.Servers[i]
+			e.gateways = append(e.gateways, entry[model.Bind, model.Ref]{s.Bind, o.Ref})
+			for _, h := range s.Hosts {
+				e.servers = append(e.servers, entry[serverHostKey, model.Ref]{serverHostKey{s.Bind, h}, o.Ref})
+			}
+		}
+	case *model.Settings:
+		e.settings = append(e.settings, entry[none, model.Ref]{none{}, o.Ref})
+	}
+	return e
+}

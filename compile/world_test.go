@@ -1,0 +1,202 @@
+package compile
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"time"
+
+	"github.com/sluicegw/sluice/model"
+)
+
+// world makes random objects from small pools, so that they refer to each
+// other, collide and miss each other often.
+type world struct {
+	r *rand.Rand
+}
+
+const poolSize = 6
+
+func (w world) pick(of ...string) string { return of[w.r.IntN(len(of))] }
+func (w world) some(p float64) bool      { return w.r.Float64() < p }
+
+func (w world) ref(group, kind string) model.Ref {
+	return model.Ref{Group: group, Kind: kind, Namespace: w.pick("default", "shop"), Name: fmt.Sprintf("n%d", w.r.IntN(poolSize))}
+}
+
+func (w world) meta(r model.Ref) model.Meta {
+	m := model.Meta{Ref: r, Order: model.Order{Path: fmt.Sprintf("%s-%s.yaml", r.Kind, r.Name), Index: w.r.IntN(2)}}
+	if w.some(0.2) {
+		m.Created = time.Unix(int64(w.r.IntN(4)), 0).UTC()
+	}
+	return m
+}
+
+func (w world) host() string {
+	return w.pick("a.test", "b.test", "x.a.test", "*.test", "*.a.test", "*", "deep.x.a.test")
+}
+
+func (w world) object() model.Value {
+	switch w.r.IntN(12) {
+	case 0, 1:
+		return w.gateway()
+	case 2, 3, 4, 5:
+		return w.routeSet()
+	case 6, 7:
+		return w.service()
+	case 8:
+		return w.policy()
+	case 9:
+		return w.workload()
+	case 10:
+		return w.slice()
+	}
+	return w.settings()
+}
+
+func (w world) gateway() model.Value {
+	gw := &model.Gateway{Meta: w.meta(w.ref("networking.istio.io", "Gateway"))}
+	for i := range 1 + w.r.IntN(2) {
+		s := model.Server{
+			Field: fmt.Sprintf("spec.servers[%d]", i), Protocol: model.ProtocolHTTP,
+			Bind:          model.Bind{Address: w.pick(model.AnyAddress, "127.0.0.1"), Port: uint32(80 + w.r.IntN(2))},
+			HTTPSRedirect: w.some(0.2),
+		}
+		for range 1 + w.r.IntN(3) {
+			s.Hosts = append(s.Hosts, model.ServerHost{Namespace: w.pick("", "", "shop"), DNS: w.host()})
+		}
+		gw.Servers = append(gw.Servers, s)
+	}
+	return gw
+}
+
+func (w world) routeSet() model.Value {
+	rs := &model.RouteSet{Meta: w.meta(w.ref("networking.istio.io", "VirtualService"))}
+	for range 1 + w.r.IntN(3) {
+		rs.Hosts = append(rs.Hosts, w.host())
+	}
+	for range 1 + w.r.IntN(2) {
+		g := w.ref("", "")
+		rs.Gateways = append(rs.Gateways, model.GatewayRef{Namespace: g.Namespace, Name: g.Name})
+	}
+	for i := range 1 + w.r.IntN(3) {
+		rs.HTTP = append(rs.HTTP, w.rule(fmt.Sprintf("spec.http[%d]", i), rs))
+	}
+	return rs
+}
+
+func (w world) rule(field string, rs *model.RouteSet) model.HTTPRule {
+	r := model.HTTPRule{Field: field}
+	if w.some(0.6) {
+		m := model.Match{Field: field + ".match[0]", URI: &model.StringMatch{Kind: model.MatchKind(w.r.IntN(2)), Value: w.pick("/", "/a", "/b")}}
+		if w.some(0.3) {
+			m.Port = 80
+		}
+		if w.some(0.2) {
+			m.Gateways = rs.Gateways[:1]
+		}
+		r.Matches = append(r.Matches, m)
+	}
+	switch w.r.IntN(6) {
+	case 0:
+		r.Direct = &model.DirectResponse{Status: 204}
+	case 1:
+		r.Redirect = &model.Redirect{Authority: "elsewhere.test", Code: 301}
+	default:
+		n := 1 + w.r.IntN(2)
+		for i := range n {
+			r.Route = append(r.Route, model.WeightedDestination{
+				Field: fmt.Sprintf("%s.route[%d]", field, i), Weight: uint32(1 + w.r.IntN(99)),
+				Destination: model.Destination{Host: w.serviceHost(), Subset: w.pick("", "", "v1", "v2"), Port: []uint32{0, 80, 8080}[w.r.IntN(3)]},
+			})
+		}
+	}
+	return r
+}
+
+func (w world) serviceHost() string {
+	return w.pick("s1.svc", "s2.svc", "s3.svc", "n1.shop.svc.cluster.local", "dns.example")
+}
+
+func (w world) service() model.Value {
+	s := &model.Service{Resolution: model.ResolutionStatic}
+	s.Meta = w.meta(w.ref("networking.istio.io", "ServiceEntry"))
+	s.Hosts = []string{w.serviceHost()}
+	for _, n := range []uint32{80, 8080} {
+		if w.some(0.7) {
+			s.Ports = append(s.Ports, model.ServicePort{Name: fmt.Sprintf("p%d", n), Number: n, Protocol: model.ProtocolHTTP})
+		}
+	}
+	switch w.r.IntN(4) {
+	case 0:
+		s.Meta = w.meta(w.ref("", "Service"))
+		s.Hosts = []string{s.Ref.Name + "." + s.Ref.Namespace + ".svc.cluster.local"}
+		s.Resolution = model.ResolutionSlices
+	case 1:
+		s.WorkloadSelector = map[string]string{"app": w.pick("x", "y")}
+	case 2:
+		s.Resolution = model.ResolutionDNS
+	default:
+		for range w.r.IntN(3) {
+			s.Endpoints = append(s.Endpoints, w.endpoint())
+		}
+	}
+	return s
+}
+
+func (w world) endpoint() model.Endpoint {
+	return model.Endpoint{
+		Address: fmt.Sprintf("10.0.0.%d", 1+w.r.IntN(20)), Weight: uint32(w.r.IntN(3)),
+		Labels: map[string]string{"version": w.pick("v1", "v2"), "app": w.pick("x", "y")},
+	}
+}
+
+func (w world) policy() model.Value {
+	p := &model.DestinationPolicy{Meta: w.meta(w.ref("networking.istio.io", "DestinationRule")), Host: w.pick("s1.svc", "s2.svc", "*.svc", "*", "dns.example")}
+	for _, n := range []string{"v1", "v2"} {
+		if w.some(0.7) {
+			p.Subsets = append(p.Subsets, model.Subset{Field: "spec.subsets[0]", Name: n, Labels: map[string]string{"version": n}})
+		}
+	}
+	if w.some(0.5) {
+		p.Traffic = &model.TrafficPolicy{LoadBalancer: model.LoadBalancer(w.pick("ROUND_ROBIN", "RANDOM", ""))}
+	}
+	return p
+}
+
+func (w world) workload() model.Value {
+	return &model.Workload{Meta: w.meta(w.ref("networking.istio.io", "WorkloadEntry")), Endpoint: w.endpoint()}
+}
+
+func (w world) slice() model.Value {
+	s := &model.EndpointSlice{Meta: w.meta(w.ref("discovery.k8s.io", "EndpointSlice")), Service: fmt.Sprintf("n%d", w.r.IntN(poolSize))}
+	s.Ports = []model.SlicePort{{Name: w.pick("p80", "p8080"), Number: 9000}}
+	for range w.r.IntN(3) {
+		s.Endpoints = append(s.Endpoints, w.endpoint())
+	}
+	return s
+}
+
+func (w world) settings() model.Value {
+	s := model.DefaultSettings()
+	s.Meta = w.meta(w.ref("sluice.dev", "Settings"))
+	s.MaxConcurrentStreams = uint32(w.r.IntN(3)) + 50
+	return &s
+}
+
+// edit changes a few objects of c: mostly one, sometimes several at once.
+func (w world) edit(c *Compiler) Result {
+	var gone []model.Ref
+	for range 1 + w.r.IntN(3)*w.r.IntN(2) {
+		v := w.object()
+		ref := v.Metadata().Ref
+		if c.rules.objects.values[ref] != nil && w.some(0.4) {
+			c.rules.set(ref, nil)
+			gone = append(gone, ref)
+			continue
+		}
+		gone = slices.DeleteFunc(gone, func(r model.Ref) bool { return r == ref })
+		c.rules.set(ref, v)
+	}
+	return c.settle(gone)
+}

@@ -1,0 +1,285 @@
+// Package file is the source of objects that lie in folders as YAML or JSON.
+//
+// What goes in: folders. What comes out: [config.Step]s of raw objects, the
+// first with everything there is, later ones with what changed, and with every
+// problem of the files themselves; and the place (file and line) of any field
+// of an object. It alone decides which files are read, what counts as one
+// version of a file, and which of two files that define one object wins.
+//
+// Read are *.yaml, *.yml and *.json, recursively, through links, without names
+// that start with a dot. Folders are watched; a rescan now and then is the net
+// below. One event leads to one file being read, however many there are.
+//
+// What people do by halves does no harm. While a file cannot be read, is not
+// YAML or JSON, or is empty until the next rescan finds it so again, the
+// objects of its last good version stay. So do those of a document that cannot
+// be used. A vanished file keeps its objects for [removalHold], so that an
+// editor that moves the file away and writes a new one, or a file that moves,
+// interrupts nothing; and when a whole folder argument vanishes, all stay.
+package file
+
+import (
+	"context"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"path/filepath"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/fsnotify/fsnotify"
+	"golang.org/x/sys/unix"
+
+	"github.com/sluicegw/sluice/config"
+)
+
+const (
+	// removalHold is how long files must be quiet before vanished ones lose
+	// their objects; removalLimit is how long that can be put off.
+	removalHold  = 100 * time.Millisecond
+	removalLimit = time.Second
+
+	defaultRescan   = 10 * time.Second
+	defaultMaxBytes = 32 << 20
+)
+
+// Options say what to read. Only Dirs is needed.
+type Options struct {
+	// Dirs are the folders. Objects of an earlier one go before those of a later
+	// one, within a folder by the bytes of the path below it; see
+	// [model.Order], whose Path is the number of the folder and that path
+	// ("0000:shop/gateway.yaml") and whose Index counts the objects of a file.
+	Dirs []string
+	// Rescan is how often everything is looked at without an event; 0 means
+	// 10 s.
+	Rescan time.Duration
+	// Log takes what concerns the machine; nil discards it.
+	Log *slog.Logger
+	// Now is the clock; nil means time.Now. It must not stand still.
+	Now func() time.Time
+	// MaxFileBytes is the largest file that is read; 0 means 32 MiB.
+	MaxFileBytes int64
+}
+
+// Source reads folders. It implements [config.Source].
+type Source struct {
+	opts   Options
+	reader *reader
+
+	mu     sync.Mutex // guards ledger and what it holds, and parsed
+	ledger *ledger
+	parsed parsedFile
+}
+
+// New returns a source that has read nothing yet.
+func New(opts Options) *Source {
+	if opts.Rescan <= 0 {
+		opts.Rescan = defaultRescan
+	}
+	if opts.Log == nil {
+		opts.Log = slog.New(slog.DiscardHandler)
+	}
+	if opts.Now == nil {
+		opts.Now = time.Now
+	}
+	if opts.MaxFileBytes <= 0 {
+		opts.MaxFileBytes = defaultMaxBytes
+	}
+	return &Source{
+		opts:   opts,
+		reader: &reader{maxBytes: opts.MaxFileBytes, now: opts.Now},
+		ledger: newLedger(),
+	}
+}
+
+// Load reads the folders once; see [Source.Load].
+func Load(opts Options) (config.Step, error) { return New(opts).Load() }
+
+// Load reads the folders once and returns what [Source.Run] would send first.
+// It returns an error when a folder is missing or not a folder. Afterwards
+// [Source.Locate] knows the objects.
+func (s *Source) Load() (config.Step, error) {
+	t, err := s.tree(nil)
+	if err != nil {
+		return config.Step{}, err
+	}
+	for _, r := range t.roots {
+		at, err := follow("/", r.abs)
+		if err == nil && !at.info.IsDir() {
+			err = &fs.PathError{Op: "read", Path: r.abs, Err: unix.ENOTDIR}
+		}
+		if err != nil {
+			return config.Step{}, fmt.Errorf("read folder %s: %w", r.dir, err)
+		}
+	}
+	s.ledger.noticed(s.opts.Now())
+	t.process(t.start())
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	st, _ := s.ledger.step()
+	s.ledger.sent(st)
+	return st, nil
+}
+
+// tree returns a tree that has looked at nothing, and empties the ledger.
+func (s *Source) tree(w *watcher) (*tree, error) {
+	t := &tree{
+		entries: map[key]*entry{}, folders: interest{}, names: interest{}, returned: map[*root]*homecome{},
+		watch: w, read: s.reader, log: s.opts.Log,
+		lock: func(change func()) {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			change()
+		},
+	}
+	for i, dir := range s.opts.Dirs {
+		abs, err := filepath.Abs(dir)
+		if err != nil {
+			return nil, fmt.Errorf("find folder %s: %w", dir, err)
+		}
+		t.roots = append(t.roots, &root{index: i, dir: dir, abs: abs})
+	}
+	t.lock(func() { s.ledger = newLedger() })
+	t.ledger = s.ledger
+	return t, nil
+}
+
+// Run implements [config.Source]. A folder that is missing at the start is a
+// problem, and is read when it appears. Changes that arrive while the receiver
+// is busy merge into one step, whose At is the first of them. Run may be
+// called once.
+func (s *Source) Run(ctx context.Context, steps chan<- config.Step) error {
+	w := openWatcher(s.opts.Log)
+	defer w.close()
+	t, err := s.tree(w)
+	if err != nil {
+		return err
+	}
+	l := loop{Source: s, tree: t, hold: time.NewTimer(time.Hour)}
+	l.hold.Stop()
+	defer l.hold.Stop()
+	rescan := time.NewTicker(s.opts.Rescan)
+	defer rescan.Stop()
+	more := make(chan struct{})
+	close(more)
+
+	l.change(t.start())
+	for {
+		var out chan<- config.Step
+		if l.ready {
+			out = steps
+		}
+		var idle <-chan struct{}
+		if len(t.later) > 0 {
+			idle = more
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case out <- l.step:
+			l.sent()
+		case ev := <-w.events():
+			l.events(ev)
+		case err := <-w.lost():
+			s.opts.Log.Warn("events of folders may be lost, everything is looked at again", "error", err)
+			t.rescan()
+		case <-rescan.C:
+			t.rescan()
+		case <-idle:
+			l.changes(t.continueRescan)
+		case <-l.hold.C:
+			l.expire()
+		}
+	}
+}
+
+// loop is the state of one Run.
+type loop struct {
+	*Source
+	tree  *tree
+	step  config.Step
+	ready bool        // step is to be sent
+	hold  *time.Timer // runs while files are leaving
+	first time.Time   // when the first of them vanished
+}
+
+// events takes an event and all that wait behind it.
+func (l *loop) events(ev fsnotify.Event) {
+	seen := map[string]bool{}
+	take := func(ev fsnotify.Event) {
+		if ev.Name != "" {
+			path := filepath.Clean(ev.Name)
+			seen[path] = seen[path] || ev.Has(fsnotify.Create) || ev.Has(fsnotify.Remove) || ev.Has(fsnotify.Rename)
+		}
+	}
+	take(ev)
+	for waiting := true; waiting; {
+		select {
+		case ev := <-l.tree.watch.events():
+			take(ev)
+		default:
+			waiting = false
+		}
+	}
+	var visits []visit
+	for path, force := range seen {
+		visits = append(visits, l.tree.affected(path, force)...)
+	}
+	// Folders go before what is in them.
+	slices.SortFunc(visits, func(a, b visit) int { return a.key.compare(b.key) })
+	if len(visits) > 0 {
+		l.change(visits)
+	}
+}
+
+func (l *loop) change(visits []visit) {
+	l.changes(func() { l.tree.process(visits) })
+}
+
+// changes runs something that may change the ledger, and makes the next step.
+func (l *loop) changes(do func()) {
+	l.ledger.noticed(l.opts.Now())
+	do()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.step, l.ready = l.ledger.step()
+	now := l.opts.Now()
+	switch {
+	case len(l.ledger.leaving) == 0:
+		l.hold.Stop()
+		l.first = time.Time{}
+	case l.first.IsZero():
+		l.first = now
+		l.hold.Reset(removalHold)
+	case now.Sub(l.first) < removalLimit:
+		l.hold.Reset(removalHold)
+	}
+}
+
+func (l *loop) sent() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.ledger.sent(l.step)
+	l.step, l.ready = config.Step{}, false
+}
+
+// expire removes the objects of the files that are still gone.
+func (l *loop) expire() {
+	l.changes(func() {
+		var visits []visit
+		for _, r := range l.tree.roots {
+			visits = append(visits, visit{key: key{r, ""}})
+		}
+		for k := range l.ledger.leaving {
+			visits = append(visits, visit{key: k})
+		}
+		slices.SortFunc(visits, func(a, b visit) int { return a.key.compare(b.key) })
+		l.tree.process(visits)
+		l.tree.lock(func() {
+			for k := range l.ledger.leaving {
+				l.ledger.remove(k)
+			}
+		})
+	})
+}

@@ -1,0 +1,315 @@
+package file
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/sluicegw/sluice/config"
+	"github.com/sluicegw/sluice/model"
+)
+
+// ledger knows which file holds which objects in their last good version, who
+// wins where two define one, and what of all this the receiver has not seen
+// yet. It touches no disk.
+type ledger struct {
+	records map[key]*record
+	claims  map[model.Ref][]claim // best first
+	live    map[model.Ref]uint64  // hashes of what the receiver has
+	dirty   map[model.Ref]bool    // may differ from live
+	faulty  map[key]*record       // records with problems
+	shared  map[model.Ref]bool    // refs with several claims
+	leaving map[key]*record       // vanished files whose objects stay for a moment
+	shown   []model.Problem       // problems the receiver has
+	started bool                  // the receiver has had a first step
+	since   time.Time             // when the oldest unsent change was noticed
+}
+
+// record is one file (or a folder, for problems only).
+type record struct {
+	key       key
+	documents []document
+	problems  []model.Problem // of the version last read
+	fault     *model.Problem  // why the newest version could not be read
+	hash      uint64          // of the bytes last read
+	read      bool            // hash is set
+	leaving   bool
+}
+
+type claim struct {
+	rec *record
+	doc *document
+}
+
+// compare puts files that are there before vanished ones, then goes by place.
+func (c claim) compare(o claim) int {
+	if c.rec.leaving != o.rec.leaving {
+		if c.rec.leaving {
+			return 1
+		}
+		return -1
+	}
+	return compareOrder(c.doc.object.Order, o.doc.object.Order)
+}
+
+func compareOrder(a, b model.Order) int {
+	return cmp.Or(strings.Compare(a.Path, b.Path), cmp.Compare(a.Index, b.Index))
+}
+
+func newLedger() *ledger {
+	return &ledger{
+		records: map[key]*record{},
+		claims:  map[model.Ref][]claim{},
+		live:    map[model.Ref]uint64{},
+		dirty:   map[model.Ref]bool{},
+		faulty:  map[key]*record{},
+		shared:  map[model.Ref]bool{},
+		leaving: map[key]*record{},
+	}
+}
+
+func (l *ledger) record(k key) *record {
+	r := l.records[k]
+	if r == nil {
+		r = &record{key: k}
+		l.records[k] = r
+	}
+	return r
+}
+
+// noticed tells when the change that follows was noticed.
+func (l *ledger) noticed(at time.Time) {
+	if l.since.IsZero() {
+		l.since = at
+	}
+}
+
+// put takes a new version of a file. Objects that a document without identity
+// may hold, or that the file holds in an unusable form, stay as they were.
+func (l *ledger) put(k key, hash uint64, c content) {
+	r := l.record(k)
+	r.hash, r.read, r.fault, r.problems = hash, true, nil, c.problems
+	l.stay(r)
+	if !c.broken {
+		l.replace(r, append(c.documents, kept(r, c)...))
+	}
+	l.mark(r)
+}
+
+// same says that a file was read and still holds what it held.
+func (l *ledger) same(k key) {
+	r := l.record(k)
+	r.fault = nil
+	l.stay(r)
+	l.mark(r)
+}
+
+func kept(r *record, c content) []document {
+	if !c.nameless && len(c.unusable) == 0 {
+		return nil
+	}
+	present := make(map[model.Ref]bool, len(c.documents))
+	for _, d := range c.documents {
+		present[d.object.Ref] = true
+	}
+	var out []document
+	for _, d := range r.documents {
+		if ref := d.object.Ref; !present[ref] && (c.nameless || c.unusable[ref]) {
+			out = append(out, d)
+		}
+	}
+	return out
+}
+
+// fail says that a file or folder cannot be read; its objects stay.
+func (l *ledger) fail(k key, p model.Problem) {
+	r := l.record(k)
+	r.fault = &p
+	l.stay(r)
+	l.mark(r)
+}
+
+// recover says that a folder can be read again.
+func (l *ledger) recover(k key) {
+	if r := l.records[k]; r != nil {
+		r.fault = nil
+		l.mark(r)
+	}
+}
+
+// leave says that a file is gone. Its objects stay until [ledger.remove], or
+// until the file is back.
+func (l *ledger) leave(k key) {
+	r := l.records[k]
+	switch {
+	case r == nil || r.leaving:
+	case len(r.documents) == 0:
+		l.remove(k)
+	default:
+		r.leaving, l.leaving[k] = true, r
+		l.resort(r)
+	}
+}
+
+// stayAll ends what leave began for every file below an argument.
+func (l *ledger) stayAll(below *root) {
+	for k, r := range l.leaving {
+		if k.root == below {
+			l.stay(r)
+		}
+	}
+}
+
+// stay ends what leave began.
+func (l *ledger) stay(r *record) {
+	if r.leaving {
+		r.leaving = false
+		delete(l.leaving, r.key)
+		l.resort(r)
+	}
+}
+
+// remove forgets a file and its objects.
+func (l *ledger) remove(k key) {
+	r := l.records[k]
+	if r == nil {
+		return
+	}
+	l.replace(r, nil)
+	delete(l.records, k)
+	delete(l.faulty, k)
+	delete(l.leaving, k)
+}
+
+func (l *ledger) resort(r *record) {
+	for i := range r.documents {
+		ref := r.documents[i].object.Ref
+		slices.SortFunc(l.claims[ref], claim.compare)
+		l.dirty[ref] = true
+	}
+}
+
+func (l *ledger) mark(r *record) {
+	if r.fault != nil || len(r.problems) > 0 {
+		l.faulty[r.key] = r
+	} else {
+		delete(l.faulty, r.key)
+	}
+}
+
+// replace gives a record new documents and brings the claims in line.
+func (l *ledger) replace(r *record, docs []document) {
+	touched := map[model.Ref]bool{}
+	for i := range r.documents {
+		ref := r.documents[i].object.Ref
+		if !touched[ref] {
+			touched[ref] = true
+			l.claims[ref] = slices.DeleteFunc(l.claims[ref], func(c claim) bool { return c.rec == r })
+		}
+	}
+	r.documents = docs
+	for i := range docs {
+		ref := docs[i].object.Ref
+		touched[ref] = true
+		l.claims[ref] = append(l.claims[ref], claim{r, &docs[i]})
+	}
+	for ref := range touched {
+		l.dirty[ref] = true
+		delete(l.shared, ref)
+		switch cs := l.claims[ref]; len(cs) {
+		case 0:
+			delete(l.claims, ref)
+		case 1:
+		default:
+			slices.SortFunc(cs, claim.compare)
+			l.shared[ref] = true
+		}
+	}
+}
+
+// step returns what the receiver has not seen, and whether that is anything.
+// The first step is always something.
+func (l *ledger) step() (config.Step, bool) {
+	st := config.Step{At: l.since, Synced: true, Problems: l.problems()}
+	for ref := range l.dirty {
+		hash, was := l.live[ref]
+		cs := l.claims[ref]
+		switch {
+		case len(cs) > 0 && (!was || hash != cs[0].doc.object.Hash):
+			st.Upserts = append(st.Upserts, cs[0].doc.object)
+		case len(cs) == 0 && was:
+			st.Removals = append(st.Removals, ref)
+		default:
+			delete(l.dirty, ref)
+		}
+	}
+	slices.SortFunc(st.Upserts, func(a, b config.Object) int { return cmp.Or(compareOrder(a.Order, b.Order), a.Ref.Compare(b.Ref)) })
+	slices.SortFunc(st.Removals, model.Ref.Compare)
+	if l.started && len(l.dirty) == 0 && slices.Equal(st.Problems, l.shown) {
+		l.since = time.Time{}
+		return config.Step{}, false
+	}
+	return st, true
+}
+
+// sent says that the receiver has taken st, the last result of step.
+func (l *ledger) sent(st config.Step) {
+	for _, o := range st.Upserts {
+		l.live[o.Ref] = o.Hash
+	}
+	for _, ref := range st.Removals {
+		delete(l.live, ref)
+	}
+	clear(l.dirty)
+	l.shown, l.started, l.since = st.Problems, true, time.Time{}
+}
+
+// problems returns every problem there is, by file and line.
+func (l *ledger) problems() []model.Problem {
+	var out []model.Problem
+	for _, r := range l.faulty {
+		if r.fault != nil {
+			out = append(out, *r.fault)
+		}
+		out = append(out, r.problems...)
+	}
+	for ref := range l.shared {
+		cs := l.claims[ref]
+		for _, c := range cs[1:] {
+			if !c.rec.leaving {
+				out = append(out, duplicate(cs[0], c))
+			}
+		}
+	}
+	slices.SortFunc(out, func(a, b model.Problem) int {
+		return cmp.Or(strings.Compare(a.Place.File, b.Place.File), cmp.Compare(a.Place.Line, b.Place.Line), a.Compare(b))
+	})
+	return out
+}
+
+func duplicate(winner, loser claim) model.Problem {
+	ref := loser.doc.object.Ref
+	return model.Problem{
+		Object:   ref,
+		Reason:   model.ReasonDuplicateObject,
+		Message:  fmt.Sprintf("%s is already defined at %s:%d, which is used; remove or rename one of the two", ref, winner.rec.key.path(), winner.doc.line),
+		Severity: model.SeverityError,
+		Place:    model.Place{File: loser.rec.key.path(), Line: loser.doc.line},
+	}
+}
+
+// below returns the keys of the records under a folder argument, the folder's
+// own left out, in order.
+func (l *ledger) below(r *root) []key {
+	var out []key
+	for k := range maps.Keys(l.records) {
+		if k.root == r && k.rel != "" {
+			out = append(out, k)
+		}
+	}
+	slices.SortFunc(out, key.compare)
+	return out
+}

@@ -1,0 +1,469 @@
+package file
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// tree is what the folders look like: which files and folders there are, where
+// links lead, and which names would change that. It turns names into reads and
+// tells the ledger what came of them. One goroutine uses it.
+type tree struct {
+	roots    []*root
+	entries  map[key]*entry
+	folders  interest // real path of a folder → its keys
+	names    interest // any other path → keys that look different when it changes
+	watch    *watcher
+	read     *reader
+	ledger   *ledger
+	lock     func(func()) // runs a change of the ledger
+	log      *slog.Logger
+	later    []visit             // what the running rescan has still to look at
+	returned map[*root]*homecome // arguments that were gone and are back
+}
+
+// entry is a file or folder that is followed.
+type entry struct {
+	key      key
+	parent   *entry
+	isFolder bool
+	real     string
+	// info is the folder, or the file as it was last read; nil asks to read.
+	info     fs.FileInfo
+	settled  bool      // see [reading.settled]
+	emptied  time.Time // when the file was found empty that held objects
+	children map[string]bool
+	trail    []string // see [trail]; nil when no link leads here
+	watched  []string
+}
+
+// homecome is the state of an argument that was gone and is back.
+type homecome struct {
+	empty     time.Time // since when nothing is in it
+	confirmed bool      // a later rescan found it so, too
+}
+
+type interest map[string]map[key]bool
+
+func (i interest) add(path string, k key) {
+	if i[path] == nil {
+		i[path] = map[key]bool{}
+	}
+	i[path][k] = true
+}
+
+func (i interest) drop(path string, k key) {
+	delete(i[path], k)
+	if len(i[path]) == 0 {
+		delete(i, path)
+	}
+}
+
+// visit asks to look at a name.
+type visit struct {
+	key    key
+	force  bool // the name was made or removed: the folder may be another one
+	rescan bool // the periodic rescan asks
+}
+
+// batch is a round of visits and the reads that they lead to.
+type batch struct {
+	queue []visit
+	jobs  []job
+	asked map[key]bool
+}
+
+// start puts the arguments in place.
+func (t *tree) start() []visit {
+	var out []visit
+	for _, r := range t.roots {
+		k := key{r, ""}
+		t.entries[k] = &entry{key: k}
+		out = append(out, visit{key: k})
+	}
+	return out
+}
+
+// process looks at every visit and at what it leads to, reads what needs
+// reading and brings the ledger up to date.
+func (t *tree) process(visits []visit) {
+	b := batch{queue: visits, asked: map[key]bool{}}
+	t.lock(func() {
+		for i := 0; i < len(b.queue); i++ {
+			t.visit(&b, b.queue[i])
+		}
+	})
+	readings := t.read.all(b.jobs)
+	t.lock(func() {
+		for i := range readings {
+			t.apply(&readings[i])
+		}
+		t.welcome()
+	})
+}
+
+// affected returns what to look at when an event names a path.
+func (t *tree) affected(path string, force bool) []visit {
+	var out []visit
+	dir, base := filepath.Split(path)
+	if !isHidden(base) {
+		for k := range t.folders[filepath.Clean(dir)] {
+			out = append(out, visit{key: k.child(base), force: force})
+		}
+	}
+	for k := range t.names[path] {
+		out = append(out, visit{key: k, force: force})
+	}
+	return out
+}
+
+// rescan starts to look at everything again, unless that is under way.
+func (t *tree) rescan() {
+	if len(t.later) > 0 {
+		return
+	}
+	for _, r := range t.roots {
+		t.later = append(t.later, visit{key: key{r, ""}, rescan: true})
+	}
+}
+
+// rescanSlice bounds how many files one round of a rescan looks at, so that a
+// rescan of thousands never holds up an event.
+const rescanSlice = 64
+
+// continueRescan does the next round.
+func (t *tree) continueRescan() {
+	n := min(rescanSlice, len(t.later))
+	visits := slices.Clone(t.later[:n])
+	if t.later = t.later[n:]; len(t.later) == 0 {
+		t.later = nil
+	}
+	t.process(visits)
+}
+
+func (t *tree) visit(b *batch, v visit) {
+	if v.key.rel == "" {
+		t.visitRoot(b, v)
+		return
+	}
+	parent := t.entries[v.key.parent()]
+	if parent == nil || !parent.isFolder {
+		return
+	}
+	base := v.key.base()
+	at := trail{real: filepath.Join(parent.real, base)}
+	var err error
+	if at.info, err = os.Lstat(at.real); err != nil {
+		t.unseen(v.key, err)
+		return
+	}
+	if at.info.Mode()&fs.ModeSymlink != 0 {
+		if at, err = follow(parent.real, base); err != nil {
+			t.dangling(v.key, at, err)
+			return
+		}
+	}
+	switch {
+	case isConfig(base):
+		t.visitFile(b, v, at)
+	case at.info.IsDir():
+		t.visitFolder(b, v, at)
+	default:
+		t.gone(v.key)
+	}
+}
+
+func (t *tree) visitRoot(b *batch, v visit) {
+	e := t.entries[v.key]
+	at, err := follow("/", v.key.root.abs)
+	if err == nil && !at.info.IsDir() {
+		err = unix.ENOTDIR
+	}
+	if err != nil {
+		t.settle(e, at.names, nil)
+		t.lose(e, err)
+		return
+	}
+	if home := t.returned[v.key.root]; home != nil {
+		home.confirmed = v.rescan && !home.empty.IsZero() && t.read.now().Sub(home.empty) >= removalHold
+	} else if (v.force || e.info == nil || !os.SameFile(e.info, at.info)) && len(t.ledger.below(v.key.root)) > 0 {
+		t.returned[v.key.root] = &homecome{}
+	}
+	t.visitFolder(b, v, at)
+}
+
+// lose takes note that a folder argument is gone. Nothing of it is removed.
+func (t *tree) lose(e *entry, err error) {
+	for name := range e.children {
+		t.forget(t.entries[e.key.child(name)], false)
+	}
+	if e.isFolder {
+		t.folders.drop(e.real, e.key)
+	}
+	e.isFolder, e.info = false, nil
+	delete(t.returned, e.key.root)
+	t.ledger.stayAll(e.key.root)
+	t.ledger.fail(e.key, unreadable(e.key, fmt.Sprintf("the folder cannot be used (%s), what it last held stays in use; bring it back or leave it out of the arguments", cause(err))))
+}
+
+// welcome decides about the files that did not come back with an argument: they
+// go, unless the argument is empty, which may be a volume that is not mounted
+// yet and counts only when the next rescan finds the same.
+func (t *tree) welcome() {
+	for r, home := range t.returned {
+		missing, found := 0, false
+		for k := range t.entries {
+			found = found || k.root == r && isConfig(k.base())
+		}
+		known := t.ledger.below(r)
+		for _, k := range known {
+			if t.entries[k] == nil {
+				missing++
+			}
+		}
+		if !found && missing > 0 && !home.confirmed {
+			if home.empty.IsZero() {
+				home.empty = t.read.now()
+			}
+			t.ledger.stayAll(r)
+			k := key{r, ""}
+			t.ledger.fail(k, unreadable(k, "the folder was gone and is back empty, what it last held stays in use until the next rescan; put its files back"))
+			continue
+		}
+		for _, k := range known {
+			if t.entries[k] == nil {
+				t.ledger.leave(k)
+			}
+		}
+		delete(t.returned, r)
+		t.ledger.recover(key{r, ""})
+	}
+}
+
+func (t *tree) visitFolder(b *batch, v visit, at trail) {
+	e := t.entries[v.key]
+	if e == nil {
+		e = t.add(v.key)
+	}
+	if t.encloses(e.parent, at.info) {
+		t.log.Debug("link leads back to a folder above it", "path", v.key.path())
+		t.gone(v.key)
+		return
+	}
+	known := e.isFolder && e.real == at.real && os.SameFile(e.info, at.info)
+	fresh := !known || v.force
+	if !fresh && !v.rescan {
+		return
+	}
+	if e.isFolder {
+		t.folders.drop(e.real, v.key)
+	}
+	e.isFolder, e.real, e.info = true, at.real, at.info
+	t.folders.add(e.real, v.key)
+	if fresh {
+		t.watch.renew(e.real)
+	}
+	t.settle(e, at.names, []string{e.real})
+	list, err := os.ReadDir(e.real)
+	if err != nil {
+		if !isGone(err) { // what is gone shows in the folder above
+			t.ledger.fail(v.key, unreadable(v.key, fmt.Sprintf("the folder cannot be listed (%s), what it last held stays in use; give read permission", cause(err))))
+		}
+		return
+	}
+	if t.returned[v.key.root] == nil {
+		t.ledger.recover(v.key)
+	}
+	next := &b.queue
+	if v.rescan && !fresh && t.returned[v.key.root] == nil {
+		next = &t.later
+	}
+	for _, name := range worthwhile(list, e.children) {
+		*next = append(*next, visit{key: v.key.child(name), force: fresh, rescan: v.rescan})
+	}
+}
+
+// worthwhile returns the names of a folder to look at: files to read, folders
+// and links, and what is known already; in order.
+func worthwhile(list []fs.DirEntry, known map[string]bool) []string {
+	names := slices.Collect(maps.Keys(known))
+	for _, d := range list {
+		name := d.Name()
+		if isHidden(name) || known[name] || (d.Type().IsRegular() && !isConfig(name)) {
+			continue
+		}
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	return names
+}
+
+// encloses reports whether a folder is e or one above it.
+func (t *tree) encloses(e *entry, info fs.FileInfo) bool {
+	for ; e != nil; e = e.parent {
+		if e.info != nil && os.SameFile(e.info, info) {
+			return true
+		}
+	}
+	return false
+}
+
+func (t *tree) visitFile(b *batch, v visit, at trail) {
+	e := t.entries[v.key]
+	if e == nil {
+		e = t.add(v.key)
+	}
+	t.settle(e, at.names, nil)
+	if err := t.read.acceptable(at.info); err != nil {
+		t.failFile(e, err)
+		return
+	}
+	if e.info != nil && e.settled && e.emptied.IsZero() && unchanged(e.info, at.info) {
+		return
+	}
+	if b.asked[v.key] {
+		return
+	}
+	b.asked[v.key] = true
+	j := job{key: v.key, real: at.real, rescan: v.rescan}
+	if r := t.ledger.records[v.key]; r != nil && r.fault == nil {
+		j.hash, j.known = r.hash, r.read
+	}
+	b.jobs = append(b.jobs, j)
+}
+
+// apply tells the ledger what was read.
+func (t *tree) apply(r *reading) {
+	e := t.entries[r.key]
+	if e == nil {
+		return
+	}
+	if r.err != nil {
+		if errors.Is(r.err, fs.ErrNotExist) {
+			t.gone(r.key)
+			return
+		}
+		t.failFile(e, r.err)
+		return
+	}
+	e.info, e.settled = r.info, r.settled()
+	rec := t.ledger.records[r.key]
+	if r.info.Size() == 0 && rec != nil && len(rec.documents) > 0 {
+		if e.emptied.IsZero() {
+			e.emptied = r.at
+		}
+		if !r.rescan || r.at.Sub(e.emptied) < removalHold {
+			t.ledger.same(r.key)
+			return
+		}
+	}
+	e.emptied = time.Time{}
+	if r.same() {
+		t.ledger.same(r.key)
+		return
+	}
+	t.ledger.put(r.key, r.hash, r.content)
+}
+
+func (t *tree) failFile(e *entry, err error) {
+	e.info = nil
+	t.ledger.fail(e.key, unreadable(e.key, fmt.Sprintf("the file cannot be read: %s", cause(err))))
+}
+
+// unseen deals with a name that cannot be looked at.
+func (t *tree) unseen(k key, err error) {
+	if isGone(err) {
+		t.gone(k)
+		return
+	}
+	if e := t.entries[k]; e != nil && isConfig(k.base()) {
+		t.failFile(e, err)
+	}
+}
+
+// dangling deals with a link to nothing.
+func (t *tree) dangling(k key, at trail, err error) {
+	e := t.entries[k]
+	if e != nil && e.isFolder {
+		t.gone(k)
+		e = nil
+	}
+	if e == nil {
+		e = t.add(k)
+	}
+	t.settle(e, at.names, nil)
+	if isConfig(k.base()) {
+		t.failFile(e, fmt.Errorf("it is a link that leads nowhere (%s); point it at a file or remove it", cause(err)))
+	}
+}
+
+// gone deals with a name that is no longer there, or no longer of interest.
+func (t *tree) gone(k key) {
+	if e := t.entries[k]; e != nil {
+		t.forget(e, true)
+		return
+	}
+	t.ledger.leave(k)
+}
+
+func (t *tree) add(k key) *entry {
+	e := &entry{key: k, parent: t.entries[k.parent()]}
+	if e.parent.children == nil {
+		e.parent.children = map[string]bool{}
+	}
+	e.parent.children[k.base()] = true
+	t.entries[k] = e
+	return e
+}
+
+// forget drops an entry and all below it. With leave their files are gone,
+// else merely out of sight.
+func (t *tree) forget(e *entry, leave bool) {
+	for name := range e.children {
+		t.forget(t.entries[e.key.child(name)], leave)
+	}
+	if e.isFolder {
+		t.folders.drop(e.real, e.key)
+	}
+	t.settle(e, nil, nil)
+	delete(e.parent.children, e.key.base())
+	delete(t.entries, e.key)
+	if leave {
+		t.ledger.leave(e.key)
+	}
+}
+
+// settle watches and remembers the names that decide what e is: those of its
+// trail, the folders they are in, and the folders given.
+func (t *tree) settle(e *entry, names, folders []string) {
+	watched := slices.Clone(folders)
+	for _, name := range names {
+		watched = append(watched, filepath.Dir(name))
+	}
+	slices.Sort(watched)
+	watched = slices.Compact(watched)
+	if len(watched) == 0 && len(e.watched) == 0 {
+		return
+	}
+	for _, set := range [][]string{e.trail, e.watched} {
+		for _, name := range set {
+			t.names.drop(name, e.key)
+		}
+	}
+	t.watch.change(e.watched, watched)
+	e.trail, e.watched = names, watched
+	for _, set := range [][]string{names, watched} {
+		for _, name := range set {
+			t.names.add(name, e.key)
+		}
+	}
+}

@@ -1,0 +1,132 @@
+// Package console is the admin API: health, status, metrics and the resources
+// as sent.
+//
+// What goes in: small interfaces on the parts that know. What comes out: an
+// [http.Handler]. It alone decides what an operator sees of a running Sluice;
+// it changes nothing.
+package console
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/pprof"
+	"strings"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/sluicegw/sluice/model"
+)
+
+// Sources are what the admin API reads from. All are called per request, from
+// many goroutines.
+type Sources struct {
+	// Ready says whether every proxy has a whole configuration, and if not, why.
+	Ready func() (bool, string)
+	// Status returns the value that GET /status writes as JSON.
+	Status func() any
+	// Resources returns the resources of one type, sorted by name.
+	Resources func(model.ResourceType) []*model.Resource
+	// Metrics is what GET /metrics exposes.
+	Metrics prometheus.Gatherer
+	// Proxy asks the admin interface of the local Envoy; nil without one. Only
+	// paths in proxyPaths are passed on.
+	Proxy func(r *http.Request, path string) (*http.Response, error)
+	// Profiling adds /debug/pprof.
+	Profiling bool
+	Log       *slog.Logger
+}
+
+// proxyPaths are the read-only paths of Envoy's admin interface that are passed
+// on. Dumps of its configuration are not: /config redacts, Envoy does not.
+func proxyPaths() []string {
+	return []string{"/stats", "/stats/prometheus", "/clusters", "/listeners", "/server_info", "/ready", "/memory"}
+}
+
+// Handler returns the admin API.
+func Handler(s Sources) http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
+	mux.HandleFunc("GET /readyz", s.readyz)
+	mux.HandleFunc("GET /status", func(w http.ResponseWriter, _ *http.Request) { s.writeJSON(w, s.Status()) })
+	mux.HandleFunc("GET /config", s.config)
+	mux.Handle("GET /metrics", promhttp.HandlerFor(s.Metrics, promhttp.HandlerOpts{}))
+	if s.Proxy != nil {
+		for _, p := range proxyPaths() {
+			mux.HandleFunc("GET /proxy"+p, s.proxy)
+		}
+	}
+	if s.Profiling {
+		mux.HandleFunc("GET /debug/pprof/", pprof.Index)
+		mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
+		mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
+		mux.HandleFunc("GET /debug/pprof/cmdline", pprof.Cmdline)
+		mux.HandleFunc("GET /debug/pprof/symbol", pprof.Symbol)
+	}
+	return mux
+}
+
+func (s Sources) readyz(w http.ResponseWriter, _ *http.Request) {
+	ok, why := s.Ready()
+	if !ok {
+		http.Error(w, why, http.StatusServiceUnavailable)
+		return
+	}
+	fmt.Fprintln(w, "ok")
+}
+
+func (s Sources) writeJSON(w http.ResponseWriter, v any) {
+	w.Header().Set("Content-Type", "application/json")
+	enc := json.NewEncoder(w)
+	enc.SetIndent("", "  ")
+	if err := enc.Encode(v); err != nil {
+		s.Log.Debug("answer cut short", "error", err)
+	}
+}
+
+// config writes the resources as sent, one JSON object by type; ?type= takes
+// the short words of types, ?name= one name.
+func (s Sources) config(w http.ResponseWriter, r *http.Request) {
+	types, err := TypesNamed(r.URL.Query().Get("type"))
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
+	name := r.URL.Query().Get("name")
+	out := map[string][]json.RawMessage{}
+	for _, t := range types {
+		for _, res := range s.Resources(t) {
+			if name != "" && res.Name != name {
+				continue
+			}
+			text, err := JSON(res)
+			if err != nil {
+				http.Error(w, err.Error(), http.StatusInternalServerError)
+				return
+			}
+			out[t.Short()] = append(out[t.Short()], text)
+		}
+	}
+	s.writeJSON(w, out)
+}
+
+func (s Sources) proxy(w http.ResponseWriter, r *http.Request) {
+	path := strings.TrimPrefix(r.URL.Path, "/proxy")
+	if r.URL.RawQuery != "" {
+		path += "?" + r.URL.RawQuery
+	}
+	resp, err := s.Proxy(r, path)
+	if err != nil {
+		http.Error(w, "ask envoy: "+err.Error(), http.StatusBadGateway)
+		return
+	}
+	defer resp.Body.Close()
+	w.Header().Set("Content-Type", resp.Header.Get("Content-Type"))
+	w.WriteHeader(resp.StatusCode)
+	if _, err := io.Copy(w, resp.Body); err != nil {
+		s.Log.Debug("answer cut short", "error", err)
+	}
+}

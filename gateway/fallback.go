@@ -1,0 +1,117 @@
+package gateway
+
+import (
+	"strings"
+
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	luav3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/lua/v3"
+
+	"github.com/sluicegw/sluice/model"
+)
+
+// The fallback gives the scoped layout what Envoy's own host matching gives the
+// plain one. It runs only for requests whose exact authority has no scope; the
+// table of every scope disables it. Per request it
+//
+//  1. writes the host as Envoy's matching would read it: lower case, nothing
+//     from the last colon on (unless a "]" follows it), no trailing dot;
+//  2. if that changed the host, tries its own scope. A look-up happens when the
+//     filter reads the route's metadata, once per filter; every route of a
+//     scoped table is named, so an empty name means that no scope has the host;
+//  3. takes the longest wildcard that the table has;
+//  4. else the table's "*", which may not exist: then the answer is 404.
+//
+// Only x-sluice-scope changes: the Host header stays as the client wrote it. The
+// program is fixed; of the configuration it holds nothing but scope keys made
+// of the characters that [ValidScopeKey] allows.
+const fallbackProgram = `
+local KEY = "x-sluice-scope"
+local function use(h, k)
+  h:headers():replace(KEY, k)
+  h:clearRouteCache()
+end
+function envoy_on_request(h)
+  local key = h:headers():get(KEY)
+  if key == nil then return end
+  local t, a = string.match(key, "^([^/]*/)(.*)$")
+  if t == nil then return end
+  local n = string.lower(a)
+  n = string.gsub(n, ":[^:%]]*$", "")
+  n = string.gsub(n, "%.$", "")
+  if n ~= a then
+    use(h, t .. n)
+    h:metadata()
+    if h:streamInfo():routeName() ~= "" then return end
+  end
+  local i = string.find(n, ".", 2, true)
+  while i do
+    local k = t .. "*" .. string.sub(n, i)
+    if W[k] then
+      use(h, k)
+      return
+    end
+    i = string.find(n, ".", i + 1, true)
+  end
+  use(h, t .. "*")
+end
+`
+
+// upgradeProgram refuses upgrades that the route does not allow. Envoy decides
+// about an upgrade before the filters run, and so before the fallback has found
+// the route; this filter decides again, by the route metadata
+// "sluice.fallback.upgrade": {"upgrades": NAME}, where it is given.
+const upgradeProgram = `
+function envoy_on_request(h)
+  local up = h:headers():get("upgrade")
+  if up == nil then return end
+  up = string.lower(up)
+  local m = h:metadata():get("upgrades")
+  if up ~= "websocket" or not (m == nil or m == up) then
+    h:respond({[":status"] = "403"}, "")
+  end
+end
+`
+
+// Fallback returns the program that finds the scope of a request whose exact
+// authority has none. Wildcards are the scope keys of all wildcard hosts of all
+// tables, sorted: "http.80/*.example.com". Keys that [ValidScopeKey] refuses are
+// left out: their hosts answer 404, nothing else changes.
+func Fallback(wildcards []string) *corev3.TypedExtensionConfig {
+	var b strings.Builder
+	b.WriteString("local W = {")
+	for _, key := range wildcards {
+		if ValidScopeKey(key) {
+			b.WriteString(`["` + key + `"]=1,`)
+		}
+	}
+	b.WriteString("}")
+	b.WriteString(fallbackProgram)
+	return luaConfig(model.ExtensionFallback, b.String())
+}
+
+// FallbackUpgrade returns the program that refuses upgrades on requests that
+// went through [Fallback].
+func FallbackUpgrade() *corev3.TypedExtensionConfig {
+	return luaConfig(model.ExtensionFallbackUpgrade, upgradeProgram)
+}
+
+// ValidScopeKey reports whether key may stand in the fallback program: not
+// empty, and made of a-z, 0-9 and ". * _ / : -" only.
+func ValidScopeKey(key string) bool {
+	for i := range len(key) {
+		c := key[i]
+		if (c < 'a' || c > 'z') && (c < '0' || c > '9') && strings.IndexByte(".*_/:-", c) < 0 {
+			return false
+		}
+	}
+	return key != ""
+}
+
+func luaConfig(name, program string) *corev3.TypedExtensionConfig {
+	return &corev3.TypedExtensionConfig{
+		Name: name,
+		TypedConfig: pack(&luav3.Lua{DefaultSourceCode: &corev3.DataSource{
+			Specifier: &corev3.DataSource_InlineString{InlineString: program},
+		}}),
+	}
+}

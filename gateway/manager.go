@@ -1,0 +1,156 @@
+package gateway
+
+import (
+	"strings"
+	"time"
+
+	mutationrulesv3 "github.com/envoyproxy/go-control-plane/envoy/config/common/mutation_rules/v3"
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
+	earlyv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/http/early_header_mutation/header_mutation/v3"
+	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/wrapperspb"
+
+	"github.com/sluicegw/sluice/model"
+)
+
+const (
+	// scopesName names the scope set. It is the same in every connection
+	// manager, and so is the rest of scoped_rds: only then do all of them share
+	// one set in memory. Tables are told apart by the scope key.
+	scopesName = "sluice"
+	// scopeRoutesTimeout is how long a scope at start-up waits for its routes.
+	// It is bounded because a single missing table would otherwise keep every
+	// listener closed.
+	scopeRoutesTimeout = 5 * time.Second
+	// delayedClose is how long a connection stays half open after an error
+	// response, so that the client can read it.
+	delayedClose = time.Second
+	// hostForHTTP10 stands in for the Host header that HTTP/1.0 may leave out;
+	// only the host "*" takes it (RFC 6761 section 6.4: it never resolves).
+	hostForHTTP10 = "default.invalid"
+)
+
+// connectionManager returns the HTTP connection manager of a plain-text port.
+// Access logs will be set here.
+func connectionManager(in ListenerInput, stat string) *hcmv3.HttpConnectionManager {
+	s := in.Settings
+	m := &hcmv3.HttpConnectionManager{
+		StatPrefix:                      stat,
+		CodecType:                       hcmv3.HttpConnectionManager_AUTO,
+		HttpFilters:                     httpFilters(in.Scoped),
+		CommonHttpProtocolOptions:       commonOptions(s),
+		HttpProtocolOptions:             http1Options(s),
+		Http2ProtocolOptions:            http2Options(s),
+		MaxRequestHeadersKb:             wrapperspb.UInt32(s.MaxRequestHeadersKiB),
+		StreamIdleTimeout:               durationpb.New(s.StreamIdleTimeout),
+		RequestTimeout:                  durationpb.New(s.RequestTimeout),
+		RequestHeadersTimeout:           durationpb.New(s.RequestHeadersTimeout),
+		DelayedCloseTimeout:             durationpb.New(delayedClose),
+		ServerHeaderTransformation:      hcmv3.HttpConnectionManager_PASS_THROUGH,
+		UseRemoteAddress:                wrapperspb.Bool(true),
+		XffNumTrustedHops:               s.TrustedHops,
+		GenerateRequestId:               wrapperspb.Bool(true),
+		NormalizePath:                   wrapperspb.Bool(true),
+		MergeSlashes:                    s.MergeSlashes,
+		PathWithEscapedSlashesAction:    escapedSlashes(s.EscapedSlashes),
+		StreamErrorOnInvalidHttpMessage: wrapperspb.Bool(false),
+		UpgradeConfigs:                  []*hcmv3.HttpConnectionManager_UpgradeConfig{{UpgradeType: "websocket"}},
+		EarlyHeaderMutationExtensions:   []*corev3.TypedExtensionConfig{scopeHeader(in)},
+	}
+	if in.Scoped {
+		m.RouteSpecifier = &hcmv3.HttpConnectionManager_ScopedRoutes{ScopedRoutes: scopedRoutes()}
+	} else {
+		m.RouteSpecifier = &hcmv3.HttpConnectionManager_Rds{Rds: &hcmv3.Rds{ConfigSource: ads(), RouteConfigName: in.Table}}
+	}
+	return m
+}
+
+func commonOptions(s model.Settings) *corev3.HttpProtocolOptions {
+	underscores := corev3.HttpProtocolOptions_REJECT_REQUEST
+	if s.UnderscoreHeaders {
+		underscores = corev3.HttpProtocolOptions_ALLOW
+	}
+	return &corev3.HttpProtocolOptions{
+		IdleTimeout:                  durationpb.New(s.ConnectionIdleTimeout),
+		MaxHeadersCount:              wrapperspb.UInt32(s.MaxRequestHeaders),
+		HeadersWithUnderscoresAction: underscores,
+	}
+}
+
+func http1Options(s model.Settings) *corev3.Http1ProtocolOptions {
+	if !s.HTTP10 {
+		return nil
+	}
+	return &corev3.Http1ProtocolOptions{AcceptHttp_10: true, DefaultHostForHttp_10: hostForHTTP10}
+}
+
+// http2Options allows the CONNECT method for WebSockets over HTTP/2 (RFC 8441);
+// a CONNECT to a host matches no route and gets 404.
+func http2Options(s model.Settings) *corev3.Http2ProtocolOptions {
+	return &corev3.Http2ProtocolOptions{
+		MaxConcurrentStreams:        wrapperspb.UInt32(s.MaxConcurrentStreams),
+		InitialStreamWindowSize:     wrapperspb.UInt32(s.StreamWindowBytes),
+		InitialConnectionWindowSize: wrapperspb.UInt32(s.ConnectionWindowBytes),
+		AllowConnect:                true,
+	}
+}
+
+func escapedSlashes(e model.EscapedSlashes) hcmv3.HttpConnectionManager_PathWithEscapedSlashesAction {
+	switch e {
+	case model.EscapedSlashesForward:
+		return hcmv3.HttpConnectionManager_UNESCAPE_AND_FORWARD
+	case model.EscapedSlashesReject:
+		return hcmv3.HttpConnectionManager_REJECT_REQUEST
+	case model.EscapedSlashesKeep:
+		return hcmv3.HttpConnectionManager_KEEP_UNCHANGED
+	default:
+		return hcmv3.HttpConnectionManager_UNESCAPE_AND_REDIRECT
+	}
+}
+
+// scopeHeader writes the scope key into its header before routes are looked up,
+// over whatever a client sent in it. The plain layout has no use for the header
+// and drops it, so that no destination ever believes a client's.
+func scopeHeader(in ListenerInput) *corev3.TypedExtensionConfig {
+	mutation := &mutationrulesv3.HeaderMutation{Action: &mutationrulesv3.HeaderMutation_Remove{Remove: model.HeaderScope}}
+	if in.Scoped {
+		key := model.ScopeName(strings.ReplaceAll(in.Table, "%", "%%"), "%REQ(:AUTHORITY)%")
+		mutation.Action = &mutationrulesv3.HeaderMutation_Append{Append: &corev3.HeaderValueOption{
+			Header:       &corev3.HeaderValue{Key: model.HeaderScope, Value: key},
+			AppendAction: corev3.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD,
+		}}
+	}
+	return &corev3.TypedExtensionConfig{
+		Name:        "sluice.scope",
+		TypedConfig: pack(&earlyv3.HeaderMutation{Mutations: []*mutationrulesv3.HeaderMutation{mutation}}),
+	}
+}
+
+func scopedRoutes() *hcmv3.ScopedRoutes {
+	header := &hcmv3.ScopedRoutes_ScopeKeyBuilder_FragmentBuilder_HeaderValueExtractor{
+		Name:        model.HeaderScope,
+		ExtractType: &hcmv3.ScopedRoutes_ScopeKeyBuilder_FragmentBuilder_HeaderValueExtractor_Index{Index: 0},
+	}
+	fragment := &hcmv3.ScopedRoutes_ScopeKeyBuilder_FragmentBuilder{
+		Type: &hcmv3.ScopedRoutes_ScopeKeyBuilder_FragmentBuilder_HeaderValueExtractor_{HeaderValueExtractor: header},
+	}
+	return &hcmv3.ScopedRoutes{
+		Name: scopesName,
+		ScopeKeyBuilder: &hcmv3.ScopedRoutes_ScopeKeyBuilder{
+			Fragments: []*hcmv3.ScopedRoutes_ScopeKeyBuilder_FragmentBuilder{fragment},
+		},
+		RdsConfigSource: adsWithin(scopeRoutesTimeout),
+		ConfigSpecifier: &hcmv3.ScopedRoutes_ScopedRds{ScopedRds: &hcmv3.ScopedRds{ScopedRdsConfigSource: ads()}},
+	}
+}
+
+// adsWithin is a source on the aggregated stream whose first answer is waited
+// for at most limit; 0 waits for ever.
+func adsWithin(limit time.Duration) *corev3.ConfigSource {
+	return &corev3.ConfigSource{
+		ConfigSourceSpecifier: &corev3.ConfigSource_Ads{Ads: &corev3.AggregatedConfigSource{}},
+		ResourceApiVersion:    corev3.ApiVersion_V3,
+		InitialFetchTimeout:   durationpb.New(limit),
+	}
+}

@@ -1,0 +1,226 @@
+package gateway
+
+import (
+	"net/http"
+	"slices"
+	"strings"
+
+	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
+	"google.golang.org/protobuf/encoding/protowire"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/anypb"
+	"google.golang.org/protobuf/types/known/wrapperspb"
+
+	"github.com/sluicegw/sluice/model"
+)
+
+const (
+	// Field numbers of the encoded messages that PlainTable puts together:
+	// envoy/config/route/v3/route.proto and route_components.proto.
+	fieldVirtualHosts = protowire.Number(2) // RouteConfiguration.virtual_hosts
+	fieldDomains      = protowire.Number(2) // VirtualHost.domains
+
+	// unnamedRoute is the name of a route without one in a scoped table.
+	unnamedRoute = "default"
+)
+
+// PlainTable returns the encoded RouteConfiguration of a table in the plain
+// layout. Hosts are encoded VirtualHosts in the order they are to have; they
+// are copied in as bytes, so that a change of one host encodes no other. Without
+// hosts, the table holds one that answers 404. MaxDirectBody is the largest
+// body in bytes of a direct response in the table; 0 keeps Envoy's 4 KiB.
+//
+// Envoy matches "a.example.com." against no domain "a.example.com", and its
+// option to drop the dot would change the Host header that the destination
+// sees. So every domain is in the table twice, with and without the dot.
+func PlainTable(name string, hosts [][]byte, maxDirectBody uint32) []byte {
+	own := &routev3.RouteConfiguration{
+		Name:                           name,
+		IgnorePortInHostMatching:       true,
+		ValidateClusters:               wrapperspb.Bool(false),
+		MaxDirectResponseBodySizeBytes: bodyLimit(maxDirectBody),
+	}
+	if len(hosts) == 0 {
+		own.VirtualHosts = []*routev3.VirtualHost{blackhole()}
+	}
+	table, err := proto.MarshalOptions{Deterministic: true}.Marshal(own)
+	if err != nil {
+		panic("gateway: encode route table " + name + ": " + err.Error())
+	}
+	taken := map[string]bool{}
+	for _, host := range hosts {
+		for _, domain := range domains(host) {
+			taken[domain] = true
+		}
+	}
+	for _, host := range hosts {
+		dotted := dottedDomains(host, taken)
+		table = protowire.AppendTag(table, fieldVirtualHosts, protowire.BytesType)
+		table = protowire.AppendVarint(table, uint64(len(host)+len(dotted)))
+		table = append(table, host...)
+		table = append(table, dotted...)
+	}
+	return table
+}
+
+// dottedDomains returns, as encoded fields of a VirtualHost, the domains of the
+// encoded host with a trailing dot, except those that the table has already.
+func dottedDomains(host []byte, taken map[string]bool) []byte {
+	var fields []byte
+	for _, domain := range domains(host) {
+		if domain == "*" || taken[domain+"."] || strings.HasSuffix(domain, ".") {
+			continue
+		}
+		fields = protowire.AppendTag(fields, fieldDomains, protowire.BytesType)
+		fields = protowire.AppendString(fields, domain+".")
+	}
+	return fields
+}
+
+// domains reads the domains of an encoded VirtualHost without decoding the
+// rest. It stops at the first byte that is no protobuf.
+func domains(host []byte) []string {
+	var found []string
+	for len(host) > 0 {
+		number, kind, n := protowire.ConsumeTag(host)
+		if n < 0 {
+			return found
+		}
+		host = host[n:]
+		if number == fieldDomains && kind == protowire.BytesType {
+			if domain, m := protowire.ConsumeString(host); m >= 0 {
+				found = append(found, domain)
+			}
+		}
+		if n = protowire.ConsumeFieldValue(number, kind, host); n < 0 {
+			return found
+		}
+		host = host[n:]
+	}
+	return found
+}
+
+// ScopedTable returns the RouteConfiguration of one host of a table in the
+// scoped layout; vh is not changed. The virtual host takes every authority,
+// because its scope has chosen it. Around the routes of vh it puts what the
+// fallback program relies on:
+//
+//   - every route has a name, and the last ones answer 404: a host that is found
+//     never falls through to a wildcard;
+//   - the scope header ends at each route that forwards. It cannot end at the
+//     RouteConfiguration: an internal redirect needs it, so routes with one keep
+//     it;
+//   - both fallback programs are off;
+//   - a redirect to https is a route. Envoy answers require_tls with a route that
+//     has no name and knows nothing of filters, which the fallback takes for a
+//     missing host: a wildcard would then serve it in plain text.
+//
+// The host in the name is the first domain of vh.
+func ScopedTable(table string, vh *routev3.VirtualHost, maxDirectBody uint32) *routev3.RouteConfiguration {
+	name := table
+	if len(vh.GetDomains()) > 0 {
+		name = model.ScopeName(table, vh.GetDomains()[0])
+	}
+	host := proto.CloneOf(vh)
+	host.Domains = []string{"*"}
+	for _, route := range host.GetRoutes() {
+		if route.GetName() == "" {
+			route.Name = unnamedRoute
+		}
+		removeScope(route)
+	}
+	if host.GetRequireTls() != routev3.VirtualHost_NONE {
+		host.RequireTls = routev3.VirtualHost_NONE
+		host.Routes = slices.Insert(host.Routes, 0, redirectToHTTPS())
+	}
+	host.Routes = append(host.Routes, notFound(connectMatch(), "not-found-connect"), notFound(everyPath(), "not-found"))
+	return &routev3.RouteConfiguration{
+		Name:                           name,
+		VirtualHosts:                   []*routev3.VirtualHost{host},
+		ValidateClusters:               wrapperspb.Bool(false),
+		MaxDirectResponseBodySizeBytes: bodyLimit(maxDirectBody),
+		TypedPerFilterConfig: map[string]*anypb.Any{
+			model.ExtensionFallback:        pack(&routev3.FilterConfig{Disabled: true}),
+			model.ExtensionFallbackUpgrade: pack(&routev3.FilterConfig{Disabled: true}),
+		},
+	}
+}
+
+// removeScope keeps the scope header from the destination of route.
+func removeScope(route *routev3.Route) {
+	if route.GetRoute() == nil || route.GetRoute().GetInternalRedirectPolicy() != nil {
+		return
+	}
+	if !slices.Contains(route.RequestHeadersToRemove, model.HeaderScope) {
+		route.RequestHeadersToRemove = append(route.RequestHeadersToRemove, model.HeaderScope)
+	}
+}
+
+// Scope returns the scope that sends requests for host in table to the
+// RouteConfiguration of [ScopedTable]. Host is lower-case: exact, wildcard, or
+// "*".
+func Scope(table, host string) *routev3.ScopedRouteConfiguration {
+	name := model.ScopeName(table, host)
+	return &routev3.ScopedRouteConfiguration{
+		Name:                   name,
+		RouteConfigurationName: name,
+		Key: &routev3.ScopedRouteConfiguration_Key{Fragments: []*routev3.ScopedRouteConfiguration_Key_Fragment{{
+			Type: &routev3.ScopedRouteConfiguration_Key_Fragment_StringKey{StringKey: name},
+		}}},
+	}
+}
+
+func blackhole() *routev3.VirtualHost {
+	return &routev3.VirtualHost{
+		Name:    "blackhole",
+		Domains: []string{"*"},
+		Routes:  []*routev3.Route{notFound(everyPath(), "not-found")},
+	}
+}
+
+func notFound(match *routev3.RouteMatch, name string) *routev3.Route {
+	return &routev3.Route{
+		Name:  name,
+		Match: match,
+		Action: &routev3.Route_DirectResponse{DirectResponse: &routev3.DirectResponseAction{
+			Status: http.StatusNotFound,
+		}},
+	}
+}
+
+// redirectToHTTPS sends what did not arrive over TLS, here or at a trusted proxy
+// in front, to the same place under https.
+func redirectToHTTPS() *routev3.Route {
+	match := everyPath()
+	match.Headers = []*routev3.HeaderMatcher{{
+		Name:        "x-forwarded-proto",
+		InvertMatch: true,
+		HeaderMatchSpecifier: &routev3.HeaderMatcher_StringMatch{StringMatch: &matcherv3.StringMatcher{
+			MatchPattern: &matcherv3.StringMatcher_Exact{Exact: "https"},
+		}},
+	}}
+	return &routev3.Route{
+		Name:  "https-redirect",
+		Match: match,
+		Action: &routev3.Route_Redirect{Redirect: &routev3.RedirectAction{
+			SchemeRewriteSpecifier: &routev3.RedirectAction_HttpsRedirect{HttpsRedirect: true},
+		}},
+	}
+}
+
+// everyPath matches every request but CONNECT, which has no path.
+func everyPath() *routev3.RouteMatch {
+	return &routev3.RouteMatch{PathSpecifier: &routev3.RouteMatch_Prefix{Prefix: ""}}
+}
+
+func connectMatch() *routev3.RouteMatch {
+	return &routev3.RouteMatch{PathSpecifier: &routev3.RouteMatch_ConnectMatcher_{ConnectMatcher: &routev3.RouteMatch_ConnectMatcher{}}}
+}
+
+func bodyLimit(n uint32) *wrapperspb.UInt32Value {
+	if n == 0 {
+		return nil
+	}
+	return wrapperspb.UInt32(n)
+}

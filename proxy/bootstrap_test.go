@@ -1,0 +1,62 @@
+package proxy
+
+import (
+	"flag"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/sluicegw/sluice/model"
+	"github.com/sluicegw/sluice/test/envoytest"
+)
+
+var update = flag.Bool("update", false, "rewrite the golden files")
+
+func TestBootstrap(t *testing.T) {
+	unlimited := model.DefaultSettings()
+	unlimited.MaxConnections, unlimited.MaxHeapBytes = 0, 0
+	for name, settings := range map[string]model.Settings{
+		"defaults-at-the-edge": model.DefaultSettings(),
+		"nothing-is-limited":   unlimited,
+	} {
+		t.Run(name, func(t *testing.T) {
+			in := BootstrapInput{
+				NodeID: "machine-1", Cluster: "default", XDSSocket: "/run/sluice/xds.sock",
+				AdminSocket: "/run/sluice/envoy-0.sock", Settings: settings,
+			}
+			got, err := bootstrapJSON(Bootstrap(in))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if again, _ := bootstrapJSON(Bootstrap(in)); string(again) != string(got) {
+				t.Error("two bootstraps of one input differ")
+			}
+			golden := filepath.Join("testdata", name+".json")
+			if *update {
+				if err := os.WriteFile(golden, got, 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+			want, err := os.ReadFile(golden)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(string(want), string(got)); diff != "" {
+				t.Errorf("bootstrap (-want +got):\n%s", diff)
+			}
+			out, err := exec.Command(envoytest.Binary(t), "--mode", "validate", "--log-level", "warning", "-c", golden).CombinedOutput()
+			if err != nil {
+				t.Errorf("envoy refuses it: %v\n%s", err, out)
+			}
+		})
+	}
+}
+
+func TestBootstrapWithoutSocketIsAnError(t *testing.T) {
+	if _, err := bootstrapJSON(Bootstrap(BootstrapInput{})); err == nil {
+		t.Error("a bootstrap without sockets was rendered")
+	}
+}

@@ -1,0 +1,127 @@
+package status
+
+import (
+	"testing"
+	"time"
+
+	"github.com/sluicegw/sluice/model"
+)
+
+// clock is a time that only moves when told to.
+type clock struct{ t time.Time }
+
+func (c *clock) now() time.Time { return c.t }
+
+func ref(name string) model.Ref {
+	return model.Ref{Group: "networking.istio.io", Kind: "VirtualService", Namespace: "default", Name: name}
+}
+
+func objectNamed(t *testing.T, s Snapshot, name string) ObjectStatus {
+	t.Helper()
+	for _, o := range s.Objects {
+		if o.Name == name {
+			return o
+		}
+	}
+	t.Fatalf("no object %s in %v", name, s.Objects)
+	return ObjectStatus{}
+}
+
+func TestLiveWhenEveryProxyAcked(t *testing.T) {
+	c := &clock{t: time.Unix(1000, 0)}
+	var lives []Live
+	b := NewBoard(c.now, func(l Live) { lives = append(lives, l) }, "p1", "p2")
+	b.Publish(Change{Generation: 1, At: c.t, Objects: []Declared{{Ref: ref("a")}}})
+	if b.Ready() {
+		t.Error("ready before any proxy acknowledged")
+	}
+	c.t = c.t.Add(3 * time.Millisecond)
+	b.Progress(Proxy{Node: "p1", Connected: true, Acked: 1})
+	if o := objectNamed(t, b.Snapshot(), "a"); o.Live != 1 || o.Of != 2 || o.Since != nil {
+		t.Errorf("live on %d of %d since %v, want 1 of 2 and not since", o.Live, o.Of, o.Since)
+	}
+	c.t = c.t.Add(2 * time.Millisecond)
+	b.Progress(Proxy{Node: "p2", Connected: true, Acked: 1})
+	if o := objectNamed(t, b.Snapshot(), "a"); o.Live != 2 || o.TookMS != 5 {
+		t.Errorf("live on %d after %v ms, want 2 after 5", o.Live, o.TookMS)
+	}
+	if len(lives) != 1 || lives[0].Generation != 1 || lives[0].Took != 5*time.Millisecond {
+		t.Errorf("announced %v, want generation 1 after 5 ms", lives)
+	}
+	if !b.Ready() {
+		t.Error("not ready although all is live")
+	}
+}
+
+func TestAckBeforePublishCounts(t *testing.T) {
+	c := &clock{t: time.Unix(1000, 0)}
+	b := NewBoard(c.now, nil, "p")
+	b.Publish(Change{Generation: 1, At: c.t})
+	b.Progress(Proxy{Node: "p", Acked: 2}) // the proxy was faster than the book-keeping
+	b.Publish(Change{Generation: 2, At: c.t, Objects: []Declared{{Ref: ref("a")}}})
+	if o := objectNamed(t, b.Snapshot(), "a"); o.Live != 1 || o.Since == nil {
+		t.Errorf("live on %d since %v, want 1", o.Live, o.Since)
+	}
+}
+
+func TestRejectionIsNotLiveAndSaysWhy(t *testing.T) {
+	b := NewBoard(time.Now, nil, "p")
+	b.Publish(Change{Generation: 1, Objects: []Declared{{Ref: ref("a")}, {Ref: ref("b")}}})
+	refused := Rejection{Resource: model.ResourceName{Type: model.TypeRoute, Name: "x"}, Owners: []model.Ref{ref("a")}, Detail: "no such filter", LastGood: true}
+	b.Progress(Proxy{Node: "p", Acked: 1, Rejected: []Rejection{refused}})
+	s := b.Snapshot()
+	if a := objectNamed(t, s, "a"); a.Live != 0 || len(a.Faults) != 1 || a.Faults[0].Reason != model.ReasonRejectedByEnvoy {
+		t.Errorf("a: live on %d, problems %v; want 0 and one refusal", a.Live, a.Faults)
+	}
+	if o := objectNamed(t, s, "b"); o.Live != 1 || len(o.Faults) != 0 {
+		t.Errorf("b: live on %d, problems %v; its neighbour's fault is not its own", o.Live, o.Faults)
+	}
+	b.Progress(Proxy{Node: "p", Acked: 1})
+	if a := objectNamed(t, b.Snapshot(), "a"); a.Live != 1 || len(a.Faults) != 0 {
+		t.Errorf("a: live on %d, problems %v after the refusal was taken back", a.Live, a.Faults)
+	}
+}
+
+func TestReportsReplaceAndMerge(t *testing.T) {
+	b := NewBoard(time.Now, nil)
+	b.Publish(Change{Generation: 1, Objects: []Declared{{Ref: ref("a")}}})
+	p := model.Problem{Object: ref("a"), Field: "f", Reason: model.ReasonWrongType, Message: "m"}
+	q := model.Problem{Object: ref("a"), Field: "g", Reason: model.ReasonWrongType, Message: "m"}
+	file := model.Problem{Object: model.Ref{Kind: "File", Name: "x.yaml"}, Message: "not YAML", Place: model.Place{File: "x.yaml", Line: 3}}
+	b.Report(model.Report{By: "one", Problems: []model.Problem{p}}, model.Report{By: "two", Problems: []model.Problem{p, q}}, model.Report{By: "source", Problems: []model.Problem{file}})
+	s := b.Snapshot()
+	if a := objectNamed(t, s, "a"); len(a.Faults) != 2 {
+		t.Errorf("problems %v, want f and g, each once", a.Faults)
+	}
+	if len(s.Problems) != 1 || s.Problems[0].Line != 3 {
+		t.Errorf("problems of files %v, want x.yaml:3", s.Problems)
+	}
+	b.Report(model.Report{By: "two"}, model.Report{By: "source"})
+	s = b.Snapshot()
+	if a := objectNamed(t, s, "a"); len(a.Faults) != 1 || len(s.Problems) != 0 {
+		t.Errorf("problems %v and %v after two were taken back, want f only", a.Faults, s.Problems)
+	}
+	if n := b.Counts().WithProblems; n != 1 {
+		t.Errorf("%d with problems, want 1", n)
+	}
+}
+
+func TestRemovedObjectIsGone(t *testing.T) {
+	b := NewBoard(time.Now, nil, "p")
+	b.Publish(Change{Generation: 1, Objects: []Declared{{Ref: ref("a")}}})
+	b.Publish(Change{Generation: 2, Removals: []model.Ref{ref("a")}})
+	if s := b.Snapshot(); len(s.Objects) != 0 || s.Generation != 2 {
+		t.Errorf("objects %v at generation %d", s.Objects, s.Generation)
+	}
+}
+
+func TestChangedWakesWaiters(t *testing.T) {
+	b := NewBoard(time.Now, nil, "p")
+	ch := b.Changed()
+	b.Publish(Change{Generation: 1})
+	select {
+	case <-ch:
+	default:
+		t.Error("a publish does not wake those who wait")
+	}
+}
