@@ -1,6 +1,7 @@
 package compile
 
 import (
+	"fmt"
 	"slices"
 
 	"github.com/sluicegw/sluice/gateway"
@@ -81,17 +82,30 @@ func (rs *rules) demandHosts(rd *reader, key bucketKey) none {
 // written exactly as declared: one pair for all scoped tables.
 func (rs *rules) buildFallback(rd *reader, _ none) resources {
 	var keys []string
+	var faults []model.Problem
 	for _, b := range rs.binds.read(rd, none{}) {
 		if !rs.layout.read(rd, b) {
 			continue
 		}
 		for _, h := range rs.wild.read(rd, b) {
-			keys = append(keys, model.ScopeName(model.TableName(b), h))
+			key := model.ScopeName(model.TableName(b), h)
+			if gateway.ValidScopeKey(key) {
+				keys = append(keys, key)
+				continue
+			}
+			for _, at := range rs.bindings.read(rd, hostKey{b, h}) {
+				faults = append(faults, model.Problem{
+					Object: at.by, Field: "spec.hosts", Reason: model.ReasonInvalidValue, Severity: model.SeverityError,
+					Message: fmt.Sprintf("wildcard host %q on %v has characters that no host name has; it is not served", h, b),
+				})
+			}
 		}
 	}
 	slices.Sort(keys)
-	return resourcesOf(
+	out := resourcesOf(
 		part{name: model.ResourceName{Type: model.TypeExtension, Name: model.ExtensionFallback}, msg: gateway.Fallback(keys)},
 		part{name: model.ResourceName{Type: model.TypeExtension, Name: model.ExtensionFallbackUpgrade}, msg: gateway.FallbackUpgrade()},
 	)
+	out.faults = append(out.faults, faults...)
+	return out
 }

@@ -55,6 +55,8 @@ func TestEdge(t *testing.T) {
 		{name: "other upgrade, rewritten", request: upgrade("A.foo.com", "other"), status: http.StatusForbidden},
 		{name: "upgrade that the route refuses", request: upgrade("still.foo.com", "websocket"), status: http.StatusForbidden},
 		{name: "redirect to https", request: "GET /x HTTP/1.1\r\nHost: secure.foo.com\r\n\r\n", status: http.StatusMovedPermanently, location: "https://secure.foo.com/x"},
+		{name: "redirect to https, port 80", request: "GET /x HTTP/1.1\r\nHost: secure.foo.com:80\r\n\r\n", status: http.StatusMovedPermanently, location: "https://secure.foo.com/x"},
+		{name: "redirect to https, claimed", request: "GET /x HTTP/1.1\r\nHost: secure.foo.com\r\nx-forwarded-proto: https\r\n\r\n", status: http.StatusMovedPermanently, location: "https://secure.foo.com/x"},
 		{name: "redirect to https, rewritten", request: "GET /x HTTP/1.1\r\nHost: Secure.foo.com:8080\r\n\r\n", status: http.StatusMovedPermanently, location: "https://Secure.foo.com:8080/x"},
 	}
 	eachLayout(t, nil, func(t *testing.T, address string) {

@@ -103,12 +103,10 @@ func statPrefix(name string) string {
 // without a limit: the proxy never runs with half of what it needs.
 func ads() *corev3.ConfigSource { return adsWithin(0) }
 
-// pack encodes m deterministically. It panics if m holds a string that is not
-// UTF-8, which no value of package model does.
+// pack encodes m deterministically; see encode.
 func pack(m proto.Message) *anypb.Any {
-	packed := new(anypb.Any)
-	if err := anypb.MarshalFrom(packed, m, proto.MarshalOptions{Deterministic: true}); err != nil {
-		panic("gateway: encode " + string(m.ProtoReflect().Descriptor().FullName()) + ": " + err.Error())
+	return &anypb.Any{
+		TypeUrl: "type.googleapis.com/" + string(m.ProtoReflect().Descriptor().FullName()),
+		Value:   encode(m),
 	}
-	return packed
 }

@@ -20,6 +20,8 @@ const (
 	// envoy/config/route/v3/route.proto and route_components.proto.
 	fieldVirtualHosts = protowire.Number(2) // RouteConfiguration.virtual_hosts
 	fieldDomains      = protowire.Number(2) // VirtualHost.domains
+	fieldRoutes       = protowire.Number(3) // VirtualHost.routes
+	fieldRequireTLS   = protowire.Number(4) // VirtualHost.require_tls
 
 	// unnamedRoute is the name of a route without one in a scoped table.
 	unnamedRoute = "default"
@@ -33,7 +35,9 @@ const (
 //
 // Envoy matches "a.example.com." against no domain "a.example.com", and its
 // option to drop the dot would change the Host header that the destination
-// sees. So every domain is in the table twice, with and without the dot.
+// sees. So every domain is in the table twice, with and without the dot. A
+// redirect to https (require_tls) becomes a route, as in [ScopedTable]: Envoy's
+// own would send "a.example.com:80" to https on port 80.
 func PlainTable(name string, hosts [][]byte, maxDirectBody uint32) []byte {
 	own := &routev3.RouteConfiguration{
 		Name:                           name,
@@ -44,61 +48,74 @@ func PlainTable(name string, hosts [][]byte, maxDirectBody uint32) []byte {
 	if len(hosts) == 0 {
 		own.VirtualHosts = []*routev3.VirtualHost{blackhole()}
 	}
-	table, err := proto.MarshalOptions{Deterministic: true}.Marshal(own)
-	if err != nil {
-		panic("gateway: encode route table " + name + ": " + err.Error())
-	}
+	table := encode(own)
+	read := make([]hostFields, len(hosts))
 	taken := map[string]bool{}
-	for _, host := range hosts {
-		for _, domain := range domains(host) {
+	for i, host := range hosts {
+		read[i] = fieldsOf(host)
+		for _, domain := range read[i].domains {
 			taken[domain] = true
 		}
 	}
-	for _, host := range hosts {
-		dotted := dottedDomains(host, taken)
+	for i, host := range hosts {
+		before, after := read[i].additions(taken)
 		table = protowire.AppendTag(table, fieldVirtualHosts, protowire.BytesType)
-		table = protowire.AppendVarint(table, uint64(len(host)+len(dotted)))
-		table = append(table, host...)
-		table = append(table, dotted...)
+		table = protowire.AppendVarint(table, uint64(len(before)+len(host)+len(after)))
+		table = append(append(append(table, before...), host...), after...)
 	}
 	return table
 }
 
-// dottedDomains returns, as encoded fields of a VirtualHost, the domains of the
-// encoded host with a trailing dot, except those that the table has already.
-func dottedDomains(host []byte, taken map[string]bool) []byte {
-	var fields []byte
-	for _, domain := range domains(host) {
+// hostFields is what PlainTable reads of an encoded VirtualHost.
+type hostFields struct {
+	domains    []string
+	requireTLS bool
+}
+
+// additions returns what PlainTable puts before and after the bytes of a host.
+// In protobuf, that is as good as in between: lists are joined in order, and of
+// a field that is there twice the last value counts.
+func (h hostFields) additions(taken map[string]bool) (before, after []byte) {
+	for _, domain := range h.domains {
 		if domain == "*" || taken[domain+"."] || strings.HasSuffix(domain, ".") {
 			continue
 		}
-		fields = protowire.AppendTag(fields, fieldDomains, protowire.BytesType)
-		fields = protowire.AppendString(fields, domain+".")
+		after = protowire.AppendTag(after, fieldDomains, protowire.BytesType)
+		after = protowire.AppendString(after, domain+".")
 	}
-	return fields
+	if h.requireTLS {
+		before = protowire.AppendTag(before, fieldRoutes, protowire.BytesType)
+		before = protowire.AppendBytes(before, encode(redirectToHTTPS()))
+		after = protowire.AppendTag(after, fieldRequireTLS, protowire.VarintType)
+		after = protowire.AppendVarint(after, uint64(routev3.VirtualHost_NONE))
+	}
+	return before, after
 }
 
-// domains reads the domains of an encoded VirtualHost without decoding the
-// rest. It stops at the first byte that is no protobuf.
-func domains(host []byte) []string {
-	var found []string
+// fieldsOf reads an encoded VirtualHost without decoding the rest. It stops at
+// the first byte that is no protobuf.
+func fieldsOf(host []byte) hostFields {
+	var out hostFields
 	for len(host) > 0 {
 		number, kind, n := protowire.ConsumeTag(host)
 		if n < 0 {
-			return found
+			return out
 		}
 		host = host[n:]
-		if number == fieldDomains && kind == protowire.BytesType {
-			if domain, m := protowire.ConsumeString(host); m >= 0 {
-				found = append(found, domain)
-			}
-		}
 		if n = protowire.ConsumeFieldValue(number, kind, host); n < 0 {
-			return found
+			return out
+		}
+		switch {
+		case number == fieldDomains && kind == protowire.BytesType:
+			domain, _ := protowire.ConsumeString(host)
+			out.domains = append(out.domains, domain)
+		case number == fieldRequireTLS && kind == protowire.VarintType:
+			value, _ := protowire.ConsumeVarint(host)
+			out.requireTLS = value != uint64(routev3.VirtualHost_NONE)
 		}
 		host = host[n:]
 	}
-	return found
+	return out
 }
 
 // ScopedTable returns the RouteConfiguration of one host of a table in the
@@ -216,6 +233,16 @@ func everyPath() *routev3.RouteMatch {
 
 func connectMatch() *routev3.RouteMatch {
 	return &routev3.RouteMatch{PathSpecifier: &routev3.RouteMatch_ConnectMatcher_{ConnectMatcher: &routev3.RouteMatch_ConnectMatcher{}}}
+}
+
+// encode is deterministic. It panics if m holds a string that is not UTF-8,
+// which no value of package model does.
+func encode(m proto.Message) []byte {
+	encoded, err := proto.MarshalOptions{Deterministic: true}.Marshal(m)
+	if err != nil {
+		panic("gateway: encode " + string(m.ProtoReflect().Descriptor().FullName()) + ": " + err.Error())
+	}
+	return encoded
 }
 
 func bodyLimit(n uint32) *wrapperspb.UInt32Value {

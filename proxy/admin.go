@@ -1,7 +1,6 @@
 package proxy
 
 import (
-	"bufio"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -9,7 +8,6 @@ import (
 	"net"
 	"net/http"
 	"net/url"
-	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -81,9 +79,7 @@ func askServerInfo(socket string) (serverInfo, error) {
 
 // connectionStats are the gauges of open connections of all listeners,
 // connections that are still in their listener filters included.
-const connectionStats = `^listener\..*downstream_(pre_)?cx_active$`
-
-var connectionLine = regexp.MustCompile(`^listener\.(.*)\.downstream_(?:pre_)?cx_active: (\d+)$`)
+const connectionStats = `^listener[.].*[.]downstream_(pre_)?cx_active$`
 
 // askConnections counts the open connections of clients; those to the admin
 // interface are not any.
@@ -93,16 +89,15 @@ func askConnections(socket string) (int, error) {
 		return 0, err
 	}
 	total := 0
-	lines := bufio.NewScanner(strings.NewReader(string(body)))
-	for lines.Scan() {
-		m := connectionLine.FindStringSubmatch(lines.Text())
+	for line := range strings.Lines(string(body)) {
+		name, value, ok := strings.Cut(strings.TrimSpace(line), ": ")
 		// Each connection also shows in the gauge of its worker thread.
-		if m == nil || strings.HasPrefix(m[1], "admin") || strings.Contains(m[1], ".worker_") {
+		if !ok || strings.HasPrefix(name, "listener.admin.") || strings.Contains(name, ".worker_") {
 			continue
 		}
-		n, err := strconv.Atoi(m[2])
+		n, err := strconv.Atoi(value)
 		if err != nil {
-			return 0, fmt.Errorf("read envoy's stats: %w", err)
+			return 0, fmt.Errorf("read envoy's %s: %w", name, err)
 		}
 		total += n
 	}

@@ -151,11 +151,10 @@ func firstLine(s string) string {
 	return strings.ToValidUTF8(s[:min(len(s), 200)], "")
 }
 
-var versionLine = regexp.MustCompile(`version: [0-9a-zA-Z]+/([0-9]+\.[0-9]+\.[0-9]+(?:-[0-9A-Za-z.]+)?)/`)
-
 // parseVersion reads "envoy  version: <commit>/<version>/<state>/<build>/<tls>".
 func parseVersion(out string) (string, bool) {
-	m := versionLine.FindStringSubmatch(out)
+	line := regexp.MustCompile(`version: [0-9a-zA-Z]+/([0-9]+\.[0-9]+\.[0-9]+(?:-[0-9A-Za-z.]+)?)/`)
+	m := line.FindStringSubmatch(out)
 	if m == nil {
 		return "", false
 	}

@@ -5,7 +5,6 @@ import (
 	"context"
 	"io"
 	"log/slog"
-	"regexp"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -24,24 +23,27 @@ type logLine struct {
 	text      string
 }
 
-var envoyLine = regexp.MustCompile(`^\[\d{4}-\d\d-\d\d [\d:.]+\]\[\d+\]\[(\w+)\]\[([\w.]+)\] (?:\[[^\]]*\] )?(.*)$`)
-
 // parseLine reads "[time][thread][level][component] [file:line] text". Envoy
 // says a lot at its info level that only its developers want: that is debug
 // here. Whatever has another form comes from a crash or the linker: a warning.
 func parseLine(s string) logLine {
-	m := envoyLine.FindStringSubmatch(s)
-	if m == nil {
+	levels := map[string]slog.Level{
+		"trace": slog.LevelDebug, "debug": slog.LevelDebug, "info": slog.LevelDebug,
+		"warning": slog.LevelWarn, "error": slog.LevelError, "critical": slog.LevelError,
+	}
+	head, text, ok := strings.Cut(s, "] ")
+	parts := strings.Split(strings.TrimPrefix(head, "["), "][")
+	if !ok || len(parts) != 4 {
 		return logLine{level: slog.LevelWarn, text: s}
 	}
-	level := slog.LevelDebug
-	switch m[1] {
-	case "warning":
-		level = slog.LevelWarn
-	case "error", "critical":
-		level = slog.LevelError
+	level, ok := levels[parts[2]]
+	if !ok {
+		return logLine{level: slog.LevelWarn, text: s}
 	}
-	return logLine{level: level, component: m[2], text: m[3]}
+	if source, rest, ok := strings.Cut(text, "] "); ok && strings.HasPrefix(source, "[") {
+		text = rest
+	}
+	return logLine{level: level, component: parts[3], text: text}
 }
 
 // envoyLog takes the standard error of one Envoy: each line goes to slog, and

@@ -25,7 +25,7 @@ func TestASlowReaderHoldsUpNobody(t *testing.T) {
 	// The client's reader stops after 100 responses; flow control then stops
 	// the sender of this stream.
 	big := func(i int) *model.Resource {
-		return resource(model.TypeEndpoint, fmt.Sprintf("e%03d", i), strings.Repeat("x", 1<<20))
+		return resource(model.TypeEndpoint, fmt.Sprintf("e%03d", i), strings.Repeat("x", 1<<17))
 	}
 	var names []string
 	var c model.Change
@@ -46,6 +46,9 @@ func TestASlowReaderHoldsUpNobody(t *testing.T) {
 		g := r.publish(cluster("a", fmt.Sprint(i+2)))
 		quick.take(fmt.Sprintf("cluster +a=%d", i+2))
 		r.untilAcked(g)
+	}
+	if n := r.server.Counts().Resources[model.TypeEndpoint]; n >= uint64(len(names)) {
+		t.Errorf("sent %d responses to a client that does not read", n)
 	}
 	for range names {
 		slow.ack(slow.next())

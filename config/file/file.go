@@ -38,7 +38,7 @@ const (
 	// removalHold is how long files must be quiet before vanished ones lose
 	// their objects; removalLimit is how long that can be put off.
 	removalHold  = 100 * time.Millisecond
-	removalLimit = time.Second
+	removalLimit = 10 * removalHold
 
 	defaultRescan   = 10 * time.Second
 	defaultMaxBytes = 32 << 20
@@ -66,10 +66,11 @@ type Options struct {
 type Source struct {
 	opts   Options
 	reader *reader
+	hold   time.Duration // removalHold, longer in tests
 
-	mu     sync.Mutex // guards ledger and what it holds, and parsed
-	ledger *ledger
-	parsed parsedFile
+	mu      sync.Mutex // guards ledger, what it holds, and located
+	ledger  *ledger
+	located located
 }
 
 // New returns a source that has read nothing yet.
@@ -89,6 +90,7 @@ func New(opts Options) *Source {
 	return &Source{
 		opts:   opts,
 		reader: &reader{maxBytes: opts.MaxFileBytes, now: opts.Now},
+		hold:   removalHold,
 		ledger: newLedger(),
 	}
 }
@@ -156,9 +158,9 @@ func (s *Source) Run(ctx context.Context, steps chan<- config.Step) error {
 	if err != nil {
 		return err
 	}
-	l := loop{Source: s, tree: t, hold: time.NewTimer(time.Hour)}
-	l.hold.Stop()
-	defer l.hold.Stop()
+	l := loop{Source: s, tree: t, timer: time.NewTimer(time.Hour)}
+	l.timer.Stop()
+	defer l.timer.Stop()
 	rescan := time.NewTicker(s.opts.Rescan)
 	defer rescan.Stop()
 	more := make(chan struct{})
@@ -188,7 +190,7 @@ func (s *Source) Run(ctx context.Context, steps chan<- config.Step) error {
 			t.rescan()
 		case <-idle:
 			l.changes(t.continueRescan)
-		case <-l.hold.C:
+		case <-l.timer.C:
 			l.expire()
 		}
 	}
@@ -200,7 +202,7 @@ type loop struct {
 	tree  *tree
 	step  config.Step
 	ready bool        // step is to be sent
-	hold  *time.Timer // runs while files are leaving
+	timer *time.Timer // runs while files are leaving
 	first time.Time   // when the first of them vanished
 }
 
@@ -247,13 +249,13 @@ func (l *loop) changes(do func()) {
 	now := l.opts.Now()
 	switch {
 	case len(l.ledger.leaving) == 0:
-		l.hold.Stop()
+		l.timer.Stop()
 		l.first = time.Time{}
 	case l.first.IsZero():
 		l.first = now
-		l.hold.Reset(removalHold)
+		l.timer.Reset(l.hold)
 	case now.Sub(l.first) < removalLimit:
-		l.hold.Reset(removalHold)
+		l.timer.Reset(l.hold)
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/sluicegw/sluice/config"
+	"github.com/sluicegw/sluice/config/file/document"
 	"github.com/sluicegw/sluice/model"
 )
 
@@ -30,18 +31,18 @@ type ledger struct {
 
 // record is one file (or a folder, for problems only).
 type record struct {
-	key       key
-	documents []document
-	problems  []model.Problem // of the version last read
-	fault     *model.Problem  // why the newest version could not be read
-	hash      uint64          // of the bytes last read
-	read      bool            // hash is set
-	leaving   bool
+	key      key
+	objects  []document.Object
+	problems []model.Problem // of the version last read
+	fault    *model.Problem  // why the newest version could not be read
+	hash     uint64          // of the bytes last read
+	read     bool            // hash is set
+	leaving  bool
 }
 
 type claim struct {
 	rec *record
-	doc *document
+	doc *document.Object
 }
 
 // compare puts files that are there before vanished ones, then goes by place.
@@ -52,7 +53,7 @@ func (c claim) compare(o claim) int {
 		}
 		return -1
 	}
-	return compareOrder(c.doc.object.Order, o.doc.object.Order)
+	return compareOrder(c.doc.Order, o.doc.Order)
 }
 
 func compareOrder(a, b model.Order) int {
@@ -89,12 +90,12 @@ func (l *ledger) noticed(at time.Time) {
 
 // put takes a new version of a file. Objects that a document without identity
 // may hold, or that the file holds in an unusable form, stay as they were.
-func (l *ledger) put(k key, hash uint64, c content) {
+func (l *ledger) put(k key, hash uint64, c document.Content) {
 	r := l.record(k)
-	r.hash, r.read, r.fault, r.problems = hash, true, nil, c.problems
+	r.hash, r.read, r.fault, r.problems = hash, true, nil, c.Problems
 	l.stay(r)
-	if !c.broken {
-		l.replace(r, append(c.documents, kept(r, c)...))
+	if !c.Broken {
+		l.replace(r, append(c.Objects, kept(r, c)...))
 	}
 	l.mark(r)
 }
@@ -107,17 +108,17 @@ func (l *ledger) same(k key) {
 	l.mark(r)
 }
 
-func kept(r *record, c content) []document {
-	if !c.nameless && len(c.unusable) == 0 {
+func kept(r *record, c document.Content) []document.Object {
+	if !c.Nameless && len(c.Unusable) == 0 {
 		return nil
 	}
-	present := make(map[model.Ref]bool, len(c.documents))
-	for _, d := range c.documents {
-		present[d.object.Ref] = true
+	present := make(map[model.Ref]bool, len(c.Objects))
+	for _, d := range c.Objects {
+		present[d.Ref] = true
 	}
-	var out []document
-	for _, d := range r.documents {
-		if ref := d.object.Ref; !present[ref] && (c.nameless || c.unusable[ref]) {
+	var out []document.Object
+	for _, d := range r.objects {
+		if ref := d.Ref; !present[ref] && (c.Nameless || c.Unusable[ref]) {
 			out = append(out, d)
 		}
 	}
@@ -146,7 +147,7 @@ func (l *ledger) leave(k key) {
 	r := l.records[k]
 	switch {
 	case r == nil || r.leaving:
-	case len(r.documents) == 0:
+	case len(r.objects) == 0:
 		l.remove(k)
 	default:
 		r.leaving, l.leaving[k] = true, r
@@ -185,8 +186,8 @@ func (l *ledger) remove(k key) {
 }
 
 func (l *ledger) resort(r *record) {
-	for i := range r.documents {
-		ref := r.documents[i].object.Ref
+	for i := range r.objects {
+		ref := r.objects[i].Ref
 		slices.SortFunc(l.claims[ref], claim.compare)
 		l.dirty[ref] = true
 	}
@@ -201,18 +202,18 @@ func (l *ledger) mark(r *record) {
 }
 
 // replace gives a record new documents and brings the claims in line.
-func (l *ledger) replace(r *record, docs []document) {
+func (l *ledger) replace(r *record, docs []document.Object) {
 	touched := map[model.Ref]bool{}
-	for i := range r.documents {
-		ref := r.documents[i].object.Ref
+	for i := range r.objects {
+		ref := r.objects[i].Ref
 		if !touched[ref] {
 			touched[ref] = true
 			l.claims[ref] = slices.DeleteFunc(l.claims[ref], func(c claim) bool { return c.rec == r })
 		}
 	}
-	r.documents = docs
+	r.objects = docs
 	for i := range docs {
-		ref := docs[i].object.Ref
+		ref := docs[i].Ref
 		touched[ref] = true
 		l.claims[ref] = append(l.claims[ref], claim{r, &docs[i]})
 	}
@@ -238,8 +239,8 @@ func (l *ledger) step() (config.Step, bool) {
 		hash, was := l.live[ref]
 		cs := l.claims[ref]
 		switch {
-		case len(cs) > 0 && (!was || hash != cs[0].doc.object.Hash):
-			st.Upserts = append(st.Upserts, cs[0].doc.object)
+		case len(cs) > 0 && (!was || hash != cs[0].doc.Hash):
+			st.Upserts = append(st.Upserts, cs[0].doc.Object)
 		case len(cs) == 0 && was:
 			st.Removals = append(st.Removals, ref)
 		default:
@@ -291,13 +292,13 @@ func (l *ledger) problems() []model.Problem {
 }
 
 func duplicate(winner, loser claim) model.Problem {
-	ref := loser.doc.object.Ref
+	ref := loser.doc.Ref
 	return model.Problem{
 		Object:   ref,
 		Reason:   model.ReasonDuplicateObject,
-		Message:  fmt.Sprintf("%s is already defined at %s:%d, which is used; remove or rename one of the two", ref, winner.rec.key.path(), winner.doc.line),
+		Message:  fmt.Sprintf("%s is already defined at %s:%d, which is used; remove or rename one of the two", ref, winner.rec.key.path(), winner.doc.Line),
 		Severity: model.SeverityError,
-		Place:    model.Place{File: loser.rec.key.path(), Line: loser.doc.line},
+		Place:    model.Place{File: loser.rec.key.path(), Line: loser.doc.Line},
 	}
 }
 

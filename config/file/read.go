@@ -14,6 +14,7 @@ import (
 	"github.com/cespare/xxhash/v2"
 	"golang.org/x/sys/unix"
 
+	"github.com/sluicegw/sluice/config/file/document"
 	"github.com/sluicegw/sluice/model"
 )
 
@@ -37,7 +38,7 @@ type reading struct {
 	info    fs.FileInfo // of the open file; nil when err is set
 	at      time.Time
 	hash    uint64
-	content content // unset when the hash is the known one
+	content document.Content // unset when the hash is the known one
 	err     error
 }
 
@@ -86,7 +87,7 @@ func (r *reader) read(j job) reading {
 	}
 	out.info, out.hash = info, xxhash.Sum64(data)
 	if !out.same() {
-		out.content = parse(source{path: j.key.path(), order: j.key.order()}, data)
+		out.content = document.Parse(document.Origin{Path: j.key.path(), Order: j.key.order()}, data)
 	}
 	return out
 }
@@ -170,7 +171,7 @@ func isGone(err error) bool {
 
 func unreadable(k key, text string) model.Problem {
 	return model.Problem{
-		Object:   fileRef(k.path()),
+		Object:   document.FileRef(k.path()),
 		Reason:   model.ReasonUnreadableFile,
 		Message:  text,
 		Severity: model.SeverityError,

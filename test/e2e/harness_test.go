@@ -8,6 +8,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"flag"
 	"fmt"
 	"io"
 	"net"
@@ -25,25 +26,37 @@ import (
 	"github.com/sluicegw/sluice/test/envoytest"
 )
 
-// binary is the program under test, built once.
-var binary string
+// binaryVariable names the program under test to the tests of this process.
+const binaryVariable = "SLUICE_E2E_BINARY"
 
+// worldsAtOnce is how many tests run at a time: each has an Envoy of its own.
+const worldsAtOnce = "3"
+
+// TestMain builds the program once.
 func TestMain(m *testing.M) {
+	flag.Parse()
+	if err := flag.Set("test.parallel", worldsAtOnce); err != nil {
+		panic(err)
+	}
 	dir, err := os.MkdirTemp("", "sluice-e2e")
 	if err != nil {
 		panic(err)
 	}
-	binary = filepath.Join(dir, "sluice")
-	build := exec.Command("go", "build", "-o", binary, "github.com/sluicegw/sluice/cmd/sluice")
+	path := filepath.Join(dir, "sluice")
+	build := exec.Command("go", "build", "-o", path, "github.com/sluicegw/sluice/cmd/sluice")
 	build.Stderr = os.Stderr
 	if err := build.Run(); err != nil {
 		fmt.Fprintln(os.Stderr, "build sluice:", err)
 		os.Exit(1)
 	}
+	os.Setenv(binaryVariable, path)
 	code := m.Run()
 	os.RemoveAll(dir)
 	os.Exit(code)
 }
+
+// binary is the program under test.
+func binary() string { return os.Getenv(binaryVariable) }
 
 // patience bounds every wait; a test that needs it all has failed.
 const patience = 30 * time.Second
@@ -81,6 +94,13 @@ func newWorld(t *testing.T, files map[string]string) *world {
 func (w *world) run(flags ...string) *world {
 	w.t.Helper()
 	w.start(flags...)
+	w.ready()
+	return w
+}
+
+// ready waits until the program serves.
+func (w *world) ready() {
+	w.t.Helper()
 	w.eventually("ready", func() error {
 		code, body, err := fetch("http://"+w.admin+"/readyz", "")
 		if err != nil {
@@ -91,14 +111,28 @@ func (w *world) run(flags ...string) *world {
 		}
 		return nil
 	})
-	return w
 }
 
 // start starts the program and does not wait.
 func (w *world) start(flags ...string) {
 	w.t.Helper()
-	args := append([]string{"run", "--envoy", envoytest.Binary(w.t), "--admin", w.admin, "--data-dir", w.data, "--concurrency", "1", "--drain-time", "5s"}, flags...)
-	w.spawn(exec.Command(binary, append(args, w.dir)...))
+	w.spawn(exec.Command(binary(), w.args(flags...)...))
+}
+
+// args are those of `sluice run`; flags come last, so they win.
+func (w *world) args(flags ...string) []string {
+	args := []string{
+		"run", "--envoy", envoytest.Binary(w.t), "--admin", w.admin, "--data-dir", w.data,
+		"--concurrency", "1", "--drain-time", "3s",
+	}
+	return append(append(args, flags...), w.dir)
+}
+
+// in returns the world as a subtest uses it.
+func (w *world) in(t *testing.T) *world {
+	sub := *w
+	sub.t = t
+	return &sub
 }
 
 func (w *world) spawn(cmd *exec.Cmd) {
@@ -220,7 +254,7 @@ func (w *world) sluice(args ...string) (code int, out string) {
 	w.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, binary, args...)
+	cmd := exec.CommandContext(ctx, binary(), args...)
 	cmd.Env = append(os.Environ(), "SLUICE_ADMIN="+w.admin)
 	b, err := cmd.CombinedOutput()
 	if err != nil && cmd.ProcessState == nil {
@@ -243,12 +277,8 @@ func (w *world) problem(reason string, words ...string) string {
 	w.t.Helper()
 	var found string
 	w.eventually("problem "+reason, func() error {
-		_, body, err := fetch("http://"+w.admin+"/status", "")
+		doc, err := w.askStatus()
 		if err != nil {
-			return err
-		}
-		var doc statusDoc
-		if err := json.Unmarshal([]byte(body), &doc); err != nil {
 			return err
 		}
 		for _, p := range doc.all() {
@@ -278,7 +308,6 @@ type statusDoc struct {
 		Phase, Reason   string
 		PID, Epoch      int
 		Restarts        int
-		RestartsByCrash int
 	}
 	Objects []struct {
 		Kind, Namespace, Name string
@@ -312,15 +341,37 @@ func (d statusDoc) all() []problemDoc {
 // status returns the status now.
 func (w *world) status() statusDoc {
 	w.t.Helper()
-	_, body, err := fetch("http://"+w.admin+"/status", "")
+	doc, err := w.askStatus()
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	var doc statusDoc
-	if err := json.Unmarshal([]byte(body), &doc); err != nil {
-		w.t.Fatal(err)
-	}
 	return doc
+}
+
+func (w *world) askStatus() (doc statusDoc, err error) {
+	_, body, err := fetch("http://"+w.admin+"/status", "")
+	if err != nil {
+		return doc, err
+	}
+	return doc, json.Unmarshal([]byte(body), &doc)
+}
+
+// becomes waits until the status fits and returns it.
+func (w *world) becomes(what string, fits func(statusDoc) bool) (doc statusDoc) {
+	w.t.Helper()
+	w.eventually(what, func() (err error) {
+		if doc, err = w.askStatus(); err == nil && !fits(doc) {
+			err = fmt.Errorf("envoy is %+v, problems are %v", doc.Envoy, doc.all())
+		}
+		return err
+	})
+	return doc
+}
+
+// flawless waits until the status has no problem.
+func (w *world) flawless() {
+	w.t.Helper()
+	w.becomes("no problem", func(d statusDoc) bool { return len(d.all()) == 0 })
 }
 
 // fetch gets a URL without keeping the connection.

@@ -1,4 +1,4 @@
-package file
+package document
 
 import (
 	"bytes"
@@ -66,6 +66,8 @@ func TestParse(t *testing.T) {
 		{name: "json list at the top", file: "a.json", in: "[]", bad: []string{"1 WrongType "}, say: "is a list"},
 		{name: "json too deep", file: "a.json", in: strings.Repeat("[", 300), bad: []string{"1 InvalidSyntax "}, say: "deeper than 200"},
 		{name: "yaml syntax spoils the whole file", in: head + "---\na: [\n", bad: []string{"5 InvalidSyntax "}},
+		{name: "bytes that are not UTF-8", in: head + "x: \xff\n", bad: []string{"4 InvalidSyntax "}},
+		{name: "a zero byte", in: head + "\n\nx: \x00\n", bad: []string{"6 InvalidSyntax "}},
 		{name: "yaml too deep", in: head + "x: " + strings.Repeat("[", 300) + strings.Repeat("]", 300), bad: []string{"Service default/a 4 InvalidSyntax x" + strings.Repeat("[0]", 200)}},
 		{name: "bad documents leave the others", in: "kind: X\nmetadata: {name: a}\n---\napiVersion: v1\nmetadata: {name: a}\n---\napiVersion: v1\nkind: X\n---\napiVersion: v1\nkind: X\nmetadata: {namespace: a}\n---\n- 1\n---\ntext\n---\n" + head, want: []string{
 			`Service default/a 6 18 {"apiVersion":"v1","kind":"Service","metadata":{"name":"a"}}`,
@@ -92,39 +94,39 @@ func TestParse(t *testing.T) {
 		}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			src := source{path: "a.yaml", order: "0000:a.yaml"}
+			from := Origin{Path: "a.yaml", Order: "0000:a.yaml"}
 			if tc.file != "" {
-				src.path = tc.file
+				from.Path = tc.file
 			}
-			c := parse(src, []byte(tc.in))
+			c := Parse(from, []byte(tc.in))
 			var got []string
-			for _, d := range c.documents {
-				got = append(got, fmt.Sprintf("%s %d %d %s", d.object.Ref, d.object.Order.Index, d.line, d.object.JSON))
+			for _, d := range c.Objects {
+				got = append(got, fmt.Sprintf("%s %d %d %s", d.Ref, d.Order.Index, d.Line, d.JSON))
 			}
 			if diff := cmp.Diff(tc.want, got); diff != "" {
 				t.Errorf("objects (-want +got):\n%s", diff)
 			}
 			var bad []string
-			for _, p := range c.problems {
+			for _, p := range c.Problems {
 				s := fmt.Sprintf("%d %s %s", p.Place.Line, p.Reason, p.Field)
-				if p.Object != fileRef(src.path) {
+				if p.Object != FileRef(from.Path) {
 					s = p.Object.String() + " " + s
 				}
 				bad = append(bad, s)
 			}
 			if diff := cmp.Diff(tc.bad, bad); diff != "" {
-				t.Errorf("problems (-want +got):\n%s\n%v", diff, c.problems)
+				t.Errorf("problems (-want +got):\n%s\n%v", diff, c.Problems)
 			}
-			if tc.say != "" && (len(c.problems) == 0 || !strings.Contains(c.problems[0].Message, tc.say)) {
-				t.Errorf("no %q in %v", tc.say, c.problems)
+			if tc.say != "" && (len(c.Problems) == 0 || !strings.Contains(c.Problems[0].Message, tc.say)) {
+				t.Errorf("no %q in %v", tc.say, c.Problems)
 			}
 		})
 	}
 }
 
 func TestParseMeta(t *testing.T) {
-	c := parse(source{path: "x/a.yaml", order: "0001:a.yaml"}, []byte("apiVersion: networking.istio.io/v1\nkind: Gateway\nmetadata:\n  name: a\n  labels: &l {a: b}\n  annotations: {<<: *l, c/d: e}\n  creationTimestamp: 2024-01-02T03:04:05+01:00\n"))
-	if len(c.documents) != 1 || len(c.problems) != 0 {
+	c := Parse(Origin{Path: "x/a.yaml", Order: "0001:a.yaml"}, []byte("apiVersion: networking.istio.io/v1\nkind: Gateway\nmetadata:\n  name: a\n  labels: &l {a: b}\n  annotations: {<<: *l, c/d: e}\n  creationTimestamp: 2024-01-02T03:04:05+01:00\n"))
+	if len(c.Objects) != 1 || len(c.Problems) != 0 {
 		t.Fatalf("parse: %+v", c)
 	}
 	want := model.Meta{
@@ -134,16 +136,16 @@ func TestParseMeta(t *testing.T) {
 		Labels:      map[string]string{"a": "b"},
 		Annotations: map[string]string{"a": "b", "c/d": "e"},
 	}
-	if diff := cmp.Diff(want, c.documents[0].object.Meta); diff != "" {
+	if diff := cmp.Diff(want, c.Objects[0].Meta); diff != "" {
 		t.Errorf("meta (-want +got):\n%s", diff)
 	}
-	if v := c.documents[0].object.APIVersion; v != "networking.istio.io/v1" {
+	if v := c.Objects[0].APIVersion; v != "networking.istio.io/v1" {
 		t.Errorf("apiVersion %q", v)
 	}
 }
 
 func TestHash(t *testing.T) {
-	base := parse(source{path: "a.yaml", order: "a"}, []byte(head+"spec: {a: 1, b: 2}\n")).documents[0].object.Hash
+	base := Parse(Origin{Path: "a.yaml", Order: "a"}, []byte(head+"spec: {a: 1, b: 2}\n")).Objects[0].Hash
 	for _, tc := range []struct {
 		name, order, in string
 		same            bool
@@ -154,7 +156,7 @@ func TestHash(t *testing.T) {
 		{"index", "a", "x\n---\n" + head + "spec: {a: 1, b: 2}\n", false},
 		{"created", "a", "apiVersion: v1\nkind: Service\nmetadata: {name: a, creationTimestamp: 2024-01-02T03:04:05Z}\nspec: {a: 1, b: 2}\n", false},
 	} {
-		got := parse(source{path: "a.yaml", order: tc.order}, []byte(tc.in)).documents[0].object.Hash
+		got := Parse(Origin{Path: "a.yaml", Order: tc.order}, []byte(tc.in)).Objects[0].Hash
 		if (got == base) != tc.same {
 			t.Errorf("%s: equal %v, want %v", tc.name, got == base, tc.same)
 		}
@@ -179,13 +181,13 @@ func TestParseBombs(t *testing.T) {
 		"list items":   "apiVersion: v1\nkind: List\nitems:\n- &l0 {kind: List, items: []}\n" + chain("- &l%d {kind: List, items: [*l%[2]d,*l%[2]d,*l%[2]d,*l%[2]d]}\n", 60),
 	} {
 		t.Run(name, func(t *testing.T) {
-			c := parse(source{path: "a.yaml"}, []byte(in))
-			if len(c.problems) == 0 {
-				t.Fatalf("no problem; %d objects", len(c.documents))
+			c := Parse(Origin{Path: "a.yaml"}, []byte(in))
+			if len(c.Problems) == 0 {
+				t.Fatalf("no problem; %d objects", len(c.Objects))
 			}
 			size := 0
-			for _, d := range c.documents {
-				size += len(d.object.JSON)
+			for _, d := range c.Objects {
+				size += len(d.JSON)
 			}
 			if size > 2*aliasBudget {
 				t.Errorf("%d bytes of JSON from %d", size, len(in))
@@ -202,17 +204,17 @@ func FuzzParse(f *testing.F) {
 	f.Add([]byte(`{"apiVersion":"v1","kind":"X","metadata":{"name":"a"},"x":[1e400,"\ud800",{}]}`), true)
 	f.Add([]byte("a: &a [*a]\n--- !x\n? {a: b}\n: c\n"), false)
 	f.Fuzz(func(t *testing.T, in []byte, isJSON bool) {
-		src := source{path: "a.yaml", order: "a"}
+		from := Origin{Path: "a.yaml", Order: "a"}
 		if isJSON {
-			src.path = "a.json"
+			from.Path = "a.json"
 		}
-		for _, d := range parse(src, in).documents {
-			again := parse(source{path: "b.json", order: "a"}, d.object.JSON)
-			if strings.HasSuffix(d.object.Ref.Kind, "List") {
+		for _, d := range Parse(from, in).Objects {
+			again := Parse(Origin{Path: "b.json", Order: "a"}, d.JSON)
+			if strings.HasSuffix(d.Ref.Kind, "List") {
 				continue // as a document of its own it is unfolded
 			}
-			if len(again.documents) != 1 || again.documents[0].object.Ref != d.object.Ref || !bytes.Equal(again.documents[0].object.JSON, d.object.JSON) {
-				t.Fatalf("%s became %+v", d.object.JSON, again)
+			if len(again.Objects) != 1 || again.Objects[0].Ref != d.Ref || !bytes.Equal(again.Objects[0].JSON, d.JSON) {
+				t.Fatalf("%s became %+v", d.JSON, again)
 			}
 		}
 	})

@@ -1,4 +1,4 @@
-package file
+package document
 
 import (
 	"bytes"
@@ -10,6 +10,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"go.yaml.in/yaml/v3"
 )
@@ -42,7 +43,7 @@ func yamlNodes(data []byte) ([]*yaml.Node, *syntaxError) {
 			return roots, nil
 		}
 		if err != nil {
-			return nil, yamlSyntax(err)
+			return nil, yamlSyntax(err, data)
 		}
 		if len(doc.Content) == 1 && doc.Content[0].ShortTag() != "!!null" {
 			roots = append(roots, doc.Content[0])
@@ -51,15 +52,29 @@ func yamlNodes(data []byte) ([]*yaml.Node, *syntaxError) {
 }
 
 // yamlSyntax takes the line out of an error of the YAML parser, which has it
-// only in its text: "yaml: line 3: did not find expected key".
-func yamlSyntax(err error) *syntaxError {
+// only in its text: "yaml: line 3: did not find expected key". It has none for
+// the first line, and none for bytes that no YAML holds.
+func yamlSyntax(err error, data []byte) *syntaxError {
 	text := strings.TrimPrefix(err.Error(), "yaml: ")
 	m := regexp.MustCompile(`(?s)^line (\d+): (.*)$`).FindStringSubmatch(text)
 	if m == nil {
-		return &syntaxError{reason: text}
+		return &syntaxError{line: 1 + bytes.Count(data[:firstForeign(data)], []byte("\n")), reason: text}
 	}
 	line, _ := strconv.Atoi(m[1]) // digits by the pattern; overflow cannot happen below MaxFileBytes
 	return &syntaxError{line: line, reason: m[2]}
+}
+
+// firstForeign returns the offset of the first byte that is not UTF-8 or a
+// control character other than white space; 0 when there is none.
+func firstForeign(data []byte) int {
+	for i := 0; i < len(data); {
+		r, size := utf8.DecodeRune(data[i:])
+		if (r == utf8.RuneError && size == 1) || (r < ' ' && r != '\t' && r != '\n' && r != '\r') || r == 0x7f {
+			return i
+		}
+		i += size
+	}
+	return 0
 }
 
 // jsonNodes reads JSON values that follow each other, as the same nodes that

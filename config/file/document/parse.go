@@ -1,4 +1,11 @@
-package file
+// Package document turns the bytes of a YAML or JSON file into raw objects.
+//
+// What goes in: the content of a file and how the file is called. What comes
+// out: its objects as JSON with what their metadata says, a problem for
+// everything that cannot be used, and the line of any field. It alone decides
+// what is a document, which object it is, and what YAML means as JSON. It is
+// pure, and bounded: no input makes it grow beyond a small multiple of itself.
+package document
 
 import (
 	"cmp"
@@ -14,44 +21,46 @@ import (
 	"github.com/sluicegw/sluice/model"
 )
 
-// document is one object of a file with the line it starts on.
-type document struct {
-	object config.Object
-	line   int
+// Object is one object of a file with the line it starts on.
+type Object struct {
+	config.Object
+	Line int
 }
 
-// content is what one version of a file says.
-type content struct {
-	documents []document
-	problems  []model.Problem
-	// broken: the file is not YAML or JSON; nothing of it counts.
-	broken bool
-	// nameless: some document cannot be used and does not say which object it
+// Content is what one version of a file says.
+type Content struct {
+	// Objects are in file order; the index in their Order counts the unusable
+	// ones, too.
+	Objects  []Object
+	Problems []model.Problem
+	// Broken: the file is not YAML or JSON; nothing of it counts.
+	Broken bool
+	// Nameless: some document cannot be used and does not say which object it
 	// is, so it may be any object that the file held before.
-	nameless bool
-	// unusable are objects that the file holds in a form that cannot be used.
-	unusable map[model.Ref]bool
+	Nameless bool
+	// Unusable are objects that the file holds in a form that cannot be used.
+	Unusable map[model.Ref]bool
 }
 
-// source is where a content comes from.
-type source struct {
-	path  string // for people, see [model.Place]
-	order string // see [model.Order]
+// Origin is which file it is.
+type Origin struct {
+	Path  string // for people, see [model.Place]; one that ends in .json is read as JSON
+	Order string // for [model.Order]
 }
 
-// parse reads the objects of a file. It is pure and never fails: what cannot
+// Parse reads the objects of a file. It never fails: what cannot
 // be used is among the problems.
-func parse(src source, data []byte) content {
-	p := parser{src: src, enc: encoder{budget: aliasBudget}}
-	roots, syntax := nodes(src.path, data)
+func Parse(from Origin, data []byte) Content {
+	p := parser{from: from, enc: encoder{budget: aliasBudget}}
+	roots, syntax := nodes(from.Path, data)
 	if syntax != nil {
-		p.broken = true
-		p.problem(fileRef(src.path), fault{
+		p.Broken = true
+		p.problem(FileRef(from.Path), fault{
 			reason:  model.ReasonInvalidSyntax,
 			line:    syntax.line,
 			message: fmt.Sprintf("the file is not valid: %s; correct it, until then its last good version is used", syntax.reason),
 		})
-		return p.content
+		return p.Content
 	}
 	for _, root := range roots {
 		for _, it := range expand(root) {
@@ -59,26 +68,27 @@ func parse(src source, data []byte) content {
 			p.index++
 		}
 	}
-	return p.content
+	return p.Content
 }
 
-func fileRef(path string) model.Ref { return model.Ref{Kind: "File", Name: path} }
+// FileRef is what the problems of a file as a whole are about.
+func FileRef(path string) model.Ref { return model.Ref{Kind: "File", Name: path} }
 
 type parser struct {
-	content
-	src   source
+	Content
+	from  Origin
 	enc   encoder
 	index int
 }
 
 func (p *parser) problem(obj model.Ref, f fault) {
-	p.problems = append(p.problems, model.Problem{
+	p.Problems = append(p.Problems, model.Problem{
 		Object:   obj,
 		Field:    f.field,
 		Reason:   f.reason,
 		Message:  f.message,
 		Severity: model.SeverityError,
-		Place:    model.Place{File: p.src.path, Line: f.line},
+		Place:    model.Place{File: p.from.Path, Line: f.line},
 	})
 }
 
@@ -87,28 +97,28 @@ func (p *parser) problem(obj model.Ref, f fault) {
 func (p *parser) document(n *yaml.Node) {
 	id, f := identify(n)
 	if f != nil {
-		p.nameless = true
-		p.problem(fileRef(p.src.path), *f)
+		p.Nameless = true
+		p.problem(FileRef(p.from.Path), *f)
 		return
 	}
 	json, f := p.enc.document(n)
 	if f != nil {
-		if p.unusable == nil {
-			p.unusable = map[model.Ref]bool{}
+		if p.Unusable == nil {
+			p.Unusable = map[model.Ref]bool{}
 		}
-		p.unusable[id.ref] = true
+		p.Unusable[id.ref] = true
 		p.problem(id.ref, *f)
 		return
 	}
 	obj := config.Object{APIVersion: id.apiVersion, JSON: json}
 	obj.Ref = id.ref
-	obj.Order = model.Order{Path: p.src.order, Index: p.index}
+	obj.Order = model.Order{Path: p.from.Order, Index: p.index}
 	meta := value(n, "metadata")
 	obj.Labels = p.strings(id.ref, meta, "labels")
 	obj.Annotations = p.strings(id.ref, meta, "annotations")
 	obj.Created = p.created(id.ref, value(meta, "creationTimestamp"))
 	obj.Hash = hash(&obj)
-	p.documents = append(p.documents, document{object: obj, line: n.Line})
+	p.Objects = append(p.Objects, Object{Object: obj, Line: n.Line})
 }
 
 // hash covers everything of an object that a reader may depend on. Created is

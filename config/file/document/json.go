@@ -1,4 +1,4 @@
-package file
+package document
 
 import (
 	"encoding/json"
@@ -142,7 +142,7 @@ func (e *encoder) pairs(n *yaml.Node, depth int) ([]pair, *fault) {
 		k := target(n.Content[i])
 		switch {
 		case isMerge(k):
-			merges = append(merges, n.Content[i+1])
+			merges = append(merges, mergeSources(n.Content[i+1])...)
 			continue
 		case k.Kind != yaml.ScalarNode:
 			return nil, &fault{model.ReasonInvalidSyntax, k.Line, "", "a key is a list or a mapping; keys must be strings"}
@@ -155,17 +155,15 @@ func (e *encoder) pairs(n *yaml.Node, depth int) ([]pair, *fault) {
 		seen[k.Value] = k.Line
 		pairs = append(pairs, pair{k.Value, n.Content[i+1]})
 	}
-	for _, m := range merges {
-		for _, src := range mergeSources(m) {
-			more, f := e.merged(src, n, depth)
-			if f != nil {
-				return nil, f
-			}
-			for _, p := range more {
-				if _, ok := seen[p.key]; !ok {
-					seen[p.key] = p.value.Line
-					pairs = append(pairs, p)
-				}
+	for _, src := range merges {
+		more, f := e.merged(src, n, depth)
+		if f != nil {
+			return nil, f
+		}
+		for _, p := range more {
+			if _, ok := seen[p.key]; !ok {
+				seen[p.key] = p.value.Line
+				pairs = append(pairs, p)
 			}
 		}
 	}

@@ -1,0 +1,211 @@
+package istio
+
+import (
+	"encoding/json"
+	"math"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/proto"
+	networking "istio.io/api/networking/v1alpha3"
+
+	"github.com/sluicegw/sluice/config"
+	"github.com/sluicegw/sluice/model"
+)
+
+// FuzzDecodeIstio decodes anything as each kind: nothing panics, the same input
+// has the same answer, every problem says whose and why, and every value keeps
+// the promises of package model.
+func FuzzDecodeIstio(f *testing.F) {
+	for _, g := range goldens(f) {
+		f.Add(g.object.JSON)
+	}
+	f.Add([]byte(`null`))
+	f.Add([]byte(`{"spec":null}`))
+	f.Add([]byte(`{"spec":{"http":[{"match":[{"headers":{"]":{"exact":1}}}]}],"hosts":["x"]}}`))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		for gk, kind := range Kinds() {
+			o := config.Object{JSON: text, Meta: model.Meta{
+				Ref: model.Ref{Group: gk.Group, Kind: gk.Kind, Namespace: "shop", Name: "x"},
+			}}
+			value, problems := kind.Decode(o)
+			again, problemsAgain := kind.Decode(o)
+			if diff := cmp.Diff(value, again); diff != "" {
+				t.Errorf("%s: two decodings differ\n%s", gk.Kind, diff)
+			}
+			if diff := cmp.Diff(problems, problemsAgain); diff != "" {
+				t.Errorf("%s: the problems of two decodings differ\n%s", gk.Kind, diff)
+			}
+			checkProblems(t, o, problems)
+			checkValue(t, value, problems)
+		}
+	})
+}
+
+// FuzzReadSpec reads anything, writes what was kept as protojson does, and
+// reads it again: the first pass keeps only what protojson knows, and keeps it
+// all.
+func FuzzReadSpec(f *testing.F) {
+	for _, g := range goldens(f) {
+		f.Add(g.object.JSON)
+	}
+	f.Fuzz(func(t *testing.T, text []byte) {
+		for _, m := range []proto.Message{
+			&networking.Gateway{}, &networking.VirtualService{}, &networking.DestinationRule{},
+			&networking.ServiceEntry{}, &networking.WorkloadEntry{},
+		} {
+			first := &reader{faults: map[string]fault{}}
+			if !first.readSpec(text, m.ProtoReflect()) {
+				continue
+			}
+			kept, err := protojson.Marshal(m)
+			if err != nil {
+				t.Fatalf("protojson refuses what was kept: %v", err)
+			}
+			object, err := json.Marshal(map[string]json.RawMessage{"spec": kept})
+			if err != nil {
+				t.Fatal(err)
+			}
+			again := m.ProtoReflect().New()
+			second := &reader{faults: map[string]fault{}}
+			second.readSpec(object, again)
+			if len(second.problems) > 0 || !proto.Equal(m, again.Interface()) {
+				t.Errorf("what was kept is read differently: %v\n%s", second.problems, kept)
+			}
+		}
+	})
+}
+
+func checkProblems(t *testing.T, o config.Object, problems []model.Problem) {
+	t.Helper()
+	for _, p := range problems {
+		if p.Object != o.Ref || p.Reason == "" || p.Message == "" || p.Severity == "" || strings.ContainsAny(p.Field+p.Message, "\n\r\x00") {
+			t.Errorf("incomplete problem %+v", p)
+		}
+	}
+	if !slices.IsSortedFunc(problems, model.Problem.Compare) {
+		t.Errorf("problems are not in order: %v", problems)
+	}
+}
+
+func checkValue(t *testing.T, value model.Value, problems []model.Problem) {
+	t.Helper()
+	switch v := value.(type) {
+	case nil:
+		if len(problems) == 0 {
+			t.Error("no value and no problem")
+		}
+	case *model.Gateway:
+		for _, s := range v.Servers {
+			if !s.Protocol.IsHTTP() || len(s.Hosts) == 0 || s.Bind.Port == 0 || s.Bind.Port > 65535 || s.Bind.Address == "" {
+				t.Errorf("server %+v cannot be served", s)
+			}
+		}
+	case *model.RouteSet:
+		for _, h := range v.Hosts {
+			if h == "" || h != strings.ToLower(h) {
+				t.Errorf("host %q", h)
+			}
+		}
+		for _, rule := range v.HTTP {
+			checkRule(t, rule)
+		}
+	case *model.DestinationPolicy:
+		for _, s := range v.Subsets {
+			if s.Name == "" || v.Host == "" {
+				t.Errorf("subset %+v of host %q", s, v.Host)
+			}
+		}
+	case *model.Service:
+		checkService(t, v)
+	case *model.Workload:
+		if v.Endpoint.Address == "" {
+			t.Errorf("endpoint %+v", v.Endpoint)
+		}
+	}
+}
+
+func checkRule(t *testing.T, rule model.HTTPRule) {
+	t.Helper()
+	actions := 0
+	for _, given := range []bool{len(rule.Route) > 0, rule.Redirect != nil, rule.Direct != nil, rule.Fault != nil} {
+		if given {
+			actions++
+		}
+	}
+	if actions != 1 || rule.Field == "" || rule.Unmatchable && len(rule.Matches) > 0 {
+		t.Errorf("%d actions in rule %+v", actions, rule)
+	}
+	sum := uint64(0)
+	for _, d := range rule.Route {
+		if d.Weight == 0 || d.Destination.Host == "" || d.Destination.Port > 65535 || strings.Contains(d.Destination.Subset, "|") {
+			t.Errorf("destination %+v", d)
+		}
+		sum += uint64(d.Weight)
+		checkHeaders(t, d.Headers)
+	}
+	if sum > math.MaxUint32 {
+		t.Errorf("weights sum to %d", sum)
+	}
+	if rule.Timeout != nil && *rule.Timeout < 0 {
+		t.Errorf("timeout %s", *rule.Timeout)
+	}
+	if d := rule.Direct; d != nil && (d.Status < 200 || d.Status > 599 || len(d.Body) > 1<<20) {
+		t.Errorf("direct response %+v", d)
+	}
+	if d := rule.Redirect; d != nil && (d.Code < 301 || d.Code > 308 || d.URI != "" && d.PrefixRewrite != "") {
+		t.Errorf("redirect %+v", d)
+	}
+	checkHeaders(t, rule.Headers)
+	for _, m := range rule.Matches {
+		for _, s := range []*model.StringMatch{m.URI, m.Scheme, m.Method, m.Authority} {
+			if s != nil && (s.Value == "" || s.Kind == model.MatchRegex && checkRegex(s.Value) != nil) {
+				t.Errorf("condition %+v", *s)
+			}
+		}
+		if m.Port > 65535 || m.MeshOnly && len(m.Gateways) > 0 {
+			t.Errorf("match %+v", m)
+		}
+	}
+}
+
+func checkHeaders(t *testing.T, ops model.HeaderOperations) {
+	t.Helper()
+	for _, c := range []model.HeaderChanges{ops.Request, ops.Response} {
+		for _, h := range slices.Concat(c.Set, c.Add) {
+			if checkChangedHeader(h.Name) != nil || h.Name != strings.ToLower(h.Name) || checkHeaderValue(h.Value) != nil {
+				t.Errorf("header %q: %q", h.Name, h.Value)
+			}
+		}
+		for _, name := range c.Remove {
+			if checkChangedHeader(name) != nil {
+				t.Errorf("removed header %q", name)
+			}
+		}
+	}
+}
+
+func checkService(t *testing.T, s *model.Service) {
+	t.Helper()
+	if len(s.Hosts) == 0 {
+		t.Error("a service without hosts")
+	}
+	for _, p := range s.Ports {
+		if p.Number == 0 || p.Number > 65535 || p.TargetPort > 65535 || p.Protocol == "" {
+			t.Errorf("port %+v", p)
+		}
+	}
+	sum := uint64(0)
+	for _, e := range s.Endpoints {
+		sum += uint64(max(e.Weight, 1))
+		if e.Address == "" || e.Field == "" {
+			t.Errorf("endpoint %+v", e)
+		}
+	}
+	if sum > math.MaxUint32 {
+		t.Errorf("weights sum to %d", sum)
+	}
+}
