@@ -86,7 +86,7 @@ func TestCostOfOneEdit(t *testing.T) {
 			value: func() model.Value { return routesOf(1_000_000, 5, "v1") },
 			ran: map[string]int{
 				"object": 1, "attach": 1, "bindings": 1, "host buckets": 1, "bucket": 1, "hosts size": 1, "layout": 1,
-				"virtual host": 1, "scoped host": 1,
+				"virtual host": 1, "scoped host": 1, "refusal": 1,
 			},
 			upserts: 2,
 		},

@@ -117,12 +117,17 @@ func (rs *rules) buildScopedHost(rd *reader, key hostKey) resources {
 	if err := proto.Unmarshal(v.encoded, vh); err != nil {
 		return resources{faults: []model.Problem{refused(v.owners, model.ResourceName{Type: model.TypeRoute, Name: name}, err)}}
 	}
-	routes := model.ResourceName{Type: model.TypeRoute, Name: name}
-	return resourcesOf(
-		part{name: routes, msg: gateway.ScopedTable(table, vh, v.maxDirect), owners: v.owners},
-		part{
-			name: model.ResourceName{Type: model.TypeScope, Name: name}, msg: gateway.Scope(table, key.host),
-			needs: []model.ResourceName{routes}, owners: v.owners,
-		},
-	)
+	routes := part{name: model.ResourceName{Type: model.TypeRoute, Name: name}, msg: gateway.ScopedTable(table, vh, v.maxDirect), owners: v.owners}
+	scope := part{
+		name: model.ResourceName{Type: model.TypeScope, Name: name}, msg: gateway.Scope(table, key.host),
+		needs: []model.ResourceName{routes.name}, owners: v.owners,
+	}
+	out := resourcesOf(routes, scope)
+	if r := rs.refused.read(rd, routes.name); r.Hash != 0 && len(out.list) > 0 && out.list[0].Hash == r.Hash {
+		in := routing.HostInput{Table: table, Port: key.bind.Port, Host: key.host}
+		routes.msg = gateway.ScopedTable(table, routing.Refusal(in), 0)
+		out = resourcesOf(routes, scope)
+		out.faults = append(out.faults, r.problems(v.owners, routes.name)...)
+	}
+	return out
 }

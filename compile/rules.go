@@ -61,6 +61,7 @@ type rules struct {
 
 	objects *input[model.Ref, model.Value]
 	sticky  *input[model.Bind, bool]
+	refused *input[model.ResourceName, Refusal]
 
 	servicesByHost  *index[string, model.Ref]
 	policiesByHost  *index[string, model.Ref]
@@ -101,6 +102,7 @@ func newRules(scopedAbove int) *rules {
 	rs := &rules{g: g, scopedAbove: scopedAbove, defaults: &defaults}
 	rs.objects = newInput[model.Ref, model.Value](g, "object")
 	rs.sticky = newInput[model.Bind, bool](g, "sticky layout")
+	rs.refused = newInput[model.ResourceName, Refusal](g, "refusal")
 	rs.indexObjects(g)
 	rs.indexAttachments(g)
 	rs.service = newRule(g, "service", rankService, rs.findService, same[*model.Service])

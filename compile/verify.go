@@ -18,6 +18,9 @@ func (c *Compiler) Verify() error {
 	for ref, v := range c.rules.objects.values {
 		fresh.rules.set(ref, v)
 	}
+	for name, r := range c.rules.refused.values {
+		fresh.rules.refused.set(name, r)
+	}
 	fresh.settle(nil)
 	return c.compare(fresh)
 }

@@ -77,7 +77,7 @@ func newGateway(ctx context.Context, o runOptions) (*gateway, error) {
 	}
 	socket := filepath.Join(o.dataDir, "xds.sock")
 	if g.xdsSocket, err = xds.ListenUnix(socket); err != nil {
-		return nil, err
+		return nil, fmt.Errorf("use data directory %s: %w; if another sluice uses it, name another with --data-dir", o.dataDir, err)
 	}
 	g.wire(envoy, socket)
 	return g, nil
@@ -92,12 +92,18 @@ func (g *gateway) wire(envoy proxy.Binary, socket string) {
 	compiler := compile.New(compile.Options{Kinds: kinds(), ScopedAbove: g.o.scopedAbove})
 	g.pipeline = &pipeline{
 		compiler: compiler, store: g.store, board: g.board, locate: g.source.Locate,
+		refused: make(chan struct{}, 1), seen: map[model.ResourceName]compile.Refusal{},
 		log: g.log, metrics: newPipelineMetrics(g.registry), onSettings: g.takeSettings, verify: g.o.verify,
 	}
 	g.server = grpc.NewServer(xds.GRPCOptions()...)
 	xds.NewServer(g.store, xds.Options{
 		Log: g.log, Registerer: g.registry, Now: time.Now,
-		OnProgress: func(p xds.Progress) { g.board.Progress(proxyOf(p.Proxy)) },
+		OnProgress: func(p xds.Progress) {
+			g.board.Progress(proxyOf(p.Proxy))
+			if len(p.Proxy.Rejections) > 0 {
+				g.pipeline.tell()
+			}
+		},
 	}).Register(g.server)
 	g.supervisor = proxy.New(proxy.Options{
 		Binary: envoy, DataDir: g.o.dataDir, XDSSocket: socket, NodeID: localNode, Cluster: "sluice",

@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime/debug"
+	"strings"
 	"syscall"
 
 	"github.com/urfave/cli/v2"
@@ -74,8 +75,9 @@ func newApp() *cli.App {
 		}
 		name := c.Args().First()
 		msg := fmt.Sprintf("sluice: unknown command %q", name)
+		// The library suggests a whole sentence: Did you mean "run"?
 		if s := cli.SuggestCommand(c.App.Commands, name); s != "" {
-			msg += fmt.Sprintf("; did you mean %q?", s)
+			msg += "; " + strings.ToLower(s[:1]) + s[1:]
 		}
 		return cli.Exit(msg+"\nRun 'sluice --help' for the list of commands.", 2)
 	}

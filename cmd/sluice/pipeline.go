@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"strings"
 	"time"
 
 	"github.com/cespare/xxhash/v2"
@@ -27,6 +28,9 @@ type pipeline struct {
 	metrics  *pipelineMetrics
 	// onSettings is told the settings in force after every change.
 	onSettings func(model.Settings)
+	// refused has a token when the proxies' refusals changed.
+	refused chan struct{}
+	seen    map[model.ResourceName]compile.Refusal // taken to the compiler
 	// verify compares now and then with a compilation from scratch.
 	verify bool
 	taken  int
@@ -43,6 +47,11 @@ func (p *pipeline) run(ctx context.Context, steps <-chan config.Step) error {
 		select {
 		case <-ctx.Done():
 			return nil
+		case <-p.refused:
+			if p.taken > 0 {
+				p.refuse()
+			}
+			continue
 		case s := <-steps:
 			batch = append(batch, s)
 		}
@@ -87,6 +96,37 @@ func (p *pipeline) take(batch []config.Step) {
 			p.log.Error("incremental result is wrong; please report it", "error", err)
 		}
 	}
+}
+
+// tell wakes the pipeline for refusals; it never blocks.
+func (p *pipeline) tell() {
+	select {
+	case p.refused <- struct{}{}:
+	default:
+	}
+}
+
+// refuse takes what the proxies refuse, and cannot fall back from, to the
+// compiler, and publishes what it makes of it.
+func (p *pipeline) refuse() {
+	news := map[model.ResourceName]compile.Refusal{}
+	for _, proxy := range p.store.Proxies() {
+		for _, r := range proxy.Rejections {
+			ref := compile.Refusal{Hash: r.Hash, Detail: r.Detail}
+			stuck := r.Serving == 0 || r.Resource.Type == model.TypeRoute && !strings.Contains(r.Resource.Name, "/")
+			if stuck && !r.Bind && p.seen[r.Resource] != ref {
+				news[r.Resource], p.seen[r.Resource] = ref, ref
+			}
+		}
+	}
+	if len(news) == 0 {
+		return
+	}
+	res := p.compiler.Refuse(news)
+	p.board.Report(res.Reports...)
+	gen := p.store.Publish(res.Change)
+	p.board.Publish(status.Change{Generation: status.Generation(gen), At: time.Now()})
+	p.logProblems(nil, res.Reports)
 }
 
 // changeOf sums up the objects of some steps; the last word on each counts.

@@ -40,7 +40,7 @@ func waitCommand() *cli.Command {
 				return err
 			}
 			if len(missing) > 0 {
-				return cli.Exit("sluice wait: not live after "+c.Duration("timeout").String()+":\n  "+strings.Join(missing, "\n  "), 1)
+				return cli.Exit("sluice wait: not live after "+time.Since(start).Round(time.Millisecond).String()+":\n  "+strings.Join(missing, "\n  "), 1)
 			}
 			fmt.Fprintf(c.App.Writer, "live on %d of %d proxies after %s\n", len(doc.Proxies), len(doc.Proxies), time.Since(start).Round(time.Millisecond))
 			return nil
