@@ -63,7 +63,7 @@ func check(t *testing.T, vh *routev3.VirtualHost, problems []model.Problem) {
 		} else {
 			matches[key] = true
 		}
-		if r.GetName() == "" || r.GetMetadata().GetFilterMetadata()["sluice"] == nil {
+		if r.GetName() == "" {
 			t.Errorf("route %d does not say whose it is: %v", i, r)
 		}
 		if !slices.Contains(r.GetRequestHeadersToRemove(), model.HeaderScope) {

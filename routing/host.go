@@ -67,9 +67,10 @@ func VirtualHost(in HostInput) (*routev3.VirtualHost, []model.Problem) {
 	problems = append(problems, ps...)
 
 	vh := &routev3.VirtualHost{
-		Name:    strings.ToLower(in.Host) + ":" + strconv.FormatUint(uint64(in.Port), 10),
-		Domains: []string{in.Host},
-		Routes:  routes,
+		Name:        strings.ToLower(in.Host) + ":" + strconv.FormatUint(uint64(in.Port), 10),
+		Domains:     []string{in.Host},
+		Routes:      routes,
+		RetryPolicy: defaultRetryPolicy(),
 	}
 	if in.HTTPSRedirect {
 		vh.RequireTls = routev3.VirtualHost_ALL

@@ -4,10 +4,8 @@ import (
 	"fmt"
 	"strings"
 
-	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	"google.golang.org/protobuf/proto"
-	"google.golang.org/protobuf/types/known/structpb"
 
 	"github.com/sluicegw/sluice/model"
 )
@@ -93,9 +91,7 @@ func ruleEntries(in *HostInput, set *model.RouteSet, rm ruleMatches) ([]entry, [
 		return nil, problems
 	}
 	served, ps := serve(in, set, rm.rule)
-	meta := metadata(set, rm.rule)
 	for _, e := range out {
-		e.route.Metadata = meta
 		e.route.Action = served.Action
 		e.route.RequestHeadersToAdd = served.RequestHeadersToAdd
 		e.route.RequestHeadersToRemove = served.RequestHeadersToRemove
@@ -203,15 +199,4 @@ func ruleIndex(field string) string {
 		return field
 	}
 	return field[open+1 : len(field)-1]
-}
-
-// metadata names the author of a route for access logs and explanations:
-// filter_metadata {sluice: {object: "namespace/name", rule: "spec.http[0]"}}.
-func metadata(set *model.RouteSet, rule *model.HTTPRule) *corev3.Metadata {
-	return &corev3.Metadata{FilterMetadata: map[string]*structpb.Struct{
-		"sluice": {Fields: map[string]*structpb.Value{
-			"object": structpb.NewStringValue(set.Ref.Namespace + "/" + set.Ref.Name),
-			"rule":   structpb.NewStringValue(rule.Field),
-		}},
-	}}
 }

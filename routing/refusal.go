@@ -13,7 +13,9 @@ import (
 // everything: what is served where the real one cannot be.
 func Refusal(in HostInput) *routev3.VirtualHost {
 	vh, _ := VirtualHost(HostInput{Table: in.Table, Port: in.Port, Host: in.Host})
+	vh.RetryPolicy = nil
 	vh.Routes = []*routev3.Route{{
+		Name:   "refused",
 		Match:  &routev3.RouteMatch{PathSpecifier: &routev3.RouteMatch_Prefix{Prefix: "/"}},
 		Action: &routev3.Route_DirectResponse{DirectResponse: &routev3.DirectResponseAction{Status: 500}},
 		ResponseHeadersToAdd: []*corev3.HeaderValueOption{{

@@ -19,7 +19,9 @@ const (
 	// onStatusCodes makes Envoy look at the list of status codes.
 	onStatusCodes = "retriable-status-codes"
 	// defaultRetryOn is when a request is tried again if nothing is said.
-	defaultRetryOn = "connect-failure,refused-stream,unavailable,cancelled," + onStatusCodes
+	// A 503 that a destination answered itself is not: it may have acted on the
+	// request. Istio leaves it out since 1.24.
+	defaultRetryOn = "connect-failure,refused-stream,unavailable,cancelled"
 	// defaultRetries is how often.
 	defaultRetries = 2
 	// hostSelections is how often an endpoint is picked again because it was
@@ -30,15 +32,23 @@ const (
 	prioritiesEvery = 2
 )
 
-// retryPolicy translates r; nil is the default policy, 0 attempts none.
+// defaultRetryPolicy stands once on the virtual host, for all routes that do
+// not say otherwise: at ten thousand hosts a copy on every route costs Envoy
+// 10 MB.
 //
 // Source: Istio's default policy.
+func defaultRetryPolicy() *routev3.RetryPolicy {
+	return retryPolicy(&model.Retries{Attempts: defaultRetries})
+}
+
+// retryPolicy translates r; nil leaves it to the virtual host, 0 attempts are
+// an empty policy, which overrides that of the virtual host with none.
 func retryPolicy(r *model.Retries) *routev3.RetryPolicy {
 	if r == nil {
-		r = &model.Retries{Attempts: defaultRetries}
+		return nil
 	}
 	if r.Attempts == 0 {
-		return nil
+		return &routev3.RetryPolicy{}
 	}
 	out := &routev3.RetryPolicy{
 		NumRetries:                    wrapperspb.UInt32(r.Attempts),
@@ -74,7 +84,7 @@ func retryPolicy(r *model.Retries) *routev3.RetryPolicy {
 // condition that makes them count.
 func retryOn(r *model.Retries) (string, []uint32) {
 	if len(r.RetryOn) == 0 && len(r.StatusCodes) == 0 {
-		return defaultRetryOn, []uint32{503}
+		return defaultRetryOn, nil
 	}
 	on := slices.Clone(r.RetryOn)
 	if len(r.StatusCodes) > 0 && !slices.Contains(on, onStatusCodes) {

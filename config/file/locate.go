@@ -54,3 +54,14 @@ func (s *Source) lines(k key) document.Lines {
 	s.located = located{key: k, info: info, lines: document.ParseLines(k.path(), data)}
 	return s.located.lines
 }
+
+// File returns the path of the file that holds an object, "" if unknown. It
+// reads nothing and may be called from any goroutine.
+func (s *Source) File(obj model.Ref) string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if claims := s.ledger.claims[obj]; len(claims) > 0 {
+		return claims[0].rec.key.path()
+	}
+	return ""
+}

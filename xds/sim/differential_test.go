@@ -112,7 +112,7 @@ func (g generator) table(name string) *routev3.RouteConfiguration {
 			responseHeader("x-route", "%ROUTE_NAME%"), responseHeader("x-cluster", "%UPSTREAM_CLUSTER%"),
 		},
 	}
-	domains := []string{"a.foo.com", "b.foo.com:8080", "*.foo.com", "*.b.foo.com", "*-x.foo.com", "a.*", "a.foo.*", "*.com"}
+	domains := []string{"a.foo.com", "b.foo.com:8080", "*.foo.com", "*.b.foo.com", "*-x.foo.com", "a.*", "a.foo.*", "*.com", "a.foo.com."}
 	if g.IntN(2) == 0 {
 		domains = append(domains, "*")
 	}

@@ -146,9 +146,8 @@ func bootstrap(t *testing.T, backend net.Addr, tables []*routev3.RouteConfigurat
 	}
 	for _, rc := range tables {
 		hcm := &hcmv3.HttpConnectionManager{
-			StatPrefix:           "t",
-			StripTrailingHostDot: true,
-			RouteSpecifier:       &hcmv3.HttpConnectionManager_RouteConfig{RouteConfig: rc},
+			StatPrefix:     "t",
+			RouteSpecifier: &hcmv3.HttpConnectionManager_RouteConfig{RouteConfig: rc},
 			HttpFilters: []*hcmv3.HttpFilter{{
 				Name:       "envoy.filters.http.router",
 				ConfigType: &hcmv3.HttpFilter_TypedConfig{TypedConfig: anyOf(t, &routerv3.Router{})},

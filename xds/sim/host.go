@@ -76,14 +76,3 @@ func portStart(host string) int {
 	}
 	return colon
 }
-
-// withoutDot removes the dot at the end of the name, before a port if any.
-func withoutDot(host string) string {
-	if strings.HasSuffix(host, ".") {
-		return host[:len(host)-1]
-	}
-	if colon := portStart(host); colon > 0 && host[colon-1] == '.' {
-		return host[:colon-1] + host[colon:]
-	}
-	return host
-}

@@ -61,11 +61,10 @@ type Answer struct {
 	Unsupported string
 }
 
-// Routes returns what Envoy does with r under rc. The dot at the end of a host
-// is gone before anything looks at it, as under a connection manager with
-// strip_trailing_host_dot.
+// Routes returns what Envoy does with r under rc. A dot at the end of the host
+// counts, as under a connection manager without strip_trailing_host_dot: a table
+// that takes it has domains with the dot, too.
 func Routes(rc *routev3.RouteConfiguration, r Request) Answer {
-	r.Host = withoutDot(r.Host)
 	return answer(rc, r.completed())
 }
 

@@ -34,7 +34,7 @@ func host(domain string) string {
 
 func TestHostPrecedence(t *testing.T) {
 	text := "ignore_port_in_host_matching: true\nvirtual_hosts:\n"
-	for _, d := range []string{"*", "*.com", "a.*", "a.foo.*", "*.foo.com", "*-x.foo.com", "a.foo.com", "[::1]"} {
+	for _, d := range []string{"*", "*.com", "a.*", "a.foo.*", "*.foo.com", "*-x.foo.com", "a.foo.com", "d.foo.com.", "[::1]"} {
 		text += host(d)
 	}
 	rc := parse(t, text)
@@ -42,8 +42,9 @@ func TestHostPrecedence(t *testing.T) {
 		"a.foo.com":       "a.foo.com",
 		"a.foo.com:8080":  "a.foo.com",
 		"A.Foo.COM":       "a.foo.com",
-		"a.foo.com.":      "a.foo.com",
-		"A.foo.com.:8080": "a.foo.com",
+		"D.foo.com.:8080": "d.foo.com.",
+		"d.foo.com":       "*.foo.com", // the dot counts
+		"a.foo.com.":      "a.foo.*",
 		"b.foo.com":       "*.foo.com",
 		"b.c.foo.com":     "*.foo.com",
 		"y-x.foo.com":     "*-x.foo.com", // the longer suffix, though no whole label
@@ -146,12 +147,28 @@ func TestMatch(t *testing.T) {
 	}
 }
 
-func TestAction(t *testing.T) {
-	for _, c := range []struct {
-		name, route string
-		request     sim.Request
-		want        sim.Answer
-	}{
+// actionCase is one route and what it makes of a request.
+type actionCase struct {
+	name, route string
+	request     sim.Request
+	want        sim.Answer
+}
+
+func playActions(t *testing.T, cases []actionCase) {
+	t.Helper()
+	for _, c := range cases {
+		t.Run(strings.ReplaceAll(c.name, " ", "-"), func(t *testing.T) {
+			rc := parse(t, "virtual_hosts: [{name: v, domains: ['*'], routes: ["+c.route+"]}]")
+			c.want.VirtualHost = "v"
+			if diff := cmp.Diff(c.want, sim.Routes(rc, c.request)); diff != "" {
+				t.Errorf("answer differs (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestForwardAndDirect(t *testing.T) {
+	playActions(t, []actionCase{
 		{
 			"direct response", "{match: {prefix: /}, direct_response: {status: 403, body: {inline_string: denied}}, response_headers_to_add: [{header: {key: X-Why, value: w}}]}",
 			sim.Request{},
@@ -188,6 +205,16 @@ func TestAction(t *testing.T) {
 			sim.Answer{Clusters: map[string]uint32{"a": 1}, Path: "/", Host: "r"},
 		},
 		{
+			"what it cannot play it names", "{match: {prefix: /, runtime_fraction: {default_value: {numerator: 1}}}, route: {cluster: c}}",
+			sim.Request{},
+			sim.Answer{Unsupported: "route.match.runtime_fraction"},
+		},
+	})
+}
+
+func TestRedirect(t *testing.T) {
+	playActions(t, []actionCase{
+		{
 			"redirect keeps the port of the client", "{match: {prefix: /}, redirect: {scheme_redirect: https}}",
 			sim.Request{Host: "h:8080", Path: "/a?b"},
 			sim.Answer{Status: 301, Location: "https://h:8080/a?b"},
@@ -217,20 +244,7 @@ func TestAction(t *testing.T) {
 			sim.Request{Host: "h", Path: "/a/c?b=c"},
 			sim.Answer{Status: 301, Location: "http://h/b/c"},
 		},
-		{
-			"what it cannot play it names", "{match: {prefix: /, runtime_fraction: {default_value: {numerator: 1}}}, route: {cluster: c}}",
-			sim.Request{},
-			sim.Answer{Unsupported: "route.match.runtime_fraction"},
-		},
-	} {
-		t.Run(strings.ReplaceAll(c.name, " ", "-"), func(t *testing.T) {
-			rc := parse(t, "virtual_hosts: [{name: v, domains: ['*'], routes: ["+c.route+"]}]")
-			c.want.VirtualHost = "v"
-			if diff := cmp.Diff(c.want, sim.Routes(rc, c.request)); diff != "" {
-				t.Errorf("answer differs (-want +got):\n%s", diff)
-			}
-		})
-	}
+	})
 }
 
 func TestRequireTLS(t *testing.T) {

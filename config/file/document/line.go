@@ -107,14 +107,3 @@ func next(field string) (seg segment, rest string, ok bool) {
 	}
 	return segment{index: i, isIndex: true}, rest, closed && i >= 0
 }
-
-// File returns the path of the file that holds an object, "" if unknown. It
-// reads nothing and may be called from any goroutine.
-func (s *Source) File(obj model.Ref) string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if claims := s.ledger.claims[obj]; len(claims) > 0 {
-		return claims[0].rec.key.path()
-	}
-	return ""
-}
