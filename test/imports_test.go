@@ -35,7 +35,7 @@ func rooms() []room {
 	translators := []string{"gateway", "routing", "upstream", "egress", "mesh", "policy", "tls"}
 	return []room{
 		{"model", nil, "the words that everyone speaks depend on nobody", nil},
-		{"config", []string{"model"}, declared, nil},
+		{"config", []string{"model"}, declared, []string{"test/envoytest"}},
 		{"discovery", []string{"model", "config"}, declared, nil},
 		{"compile", append([]string{"model", "config"}, translators...), "the engine knows inputs and translators, not who sends or receives", everything},
 		{"gateway", toModel, pure, append([]string{"xds", "routing", "upstream", "test"}, toModel...)},

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"strings"
 	"time"
 
 	"github.com/sluicegw/sluice/config/file"
@@ -26,6 +27,11 @@ type envoyDocument struct {
 	PID      int    `json:"pid,omitempty"`
 	Epoch    int    `json:"epoch"`
 	Restarts int    `json:"restarts"`
+}
+
+// words are version and phase; an Envoy that starts has no version yet.
+func (e envoyDocument) words() string {
+	return strings.TrimSpace(e.Version + " " + e.Phase)
 }
 
 // objectDocument is one object and the file that holds it.

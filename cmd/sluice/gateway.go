@@ -76,12 +76,18 @@ func newGateway(ctx context.Context, o runOptions) (*gateway, error) {
 		return nil, fmt.Errorf("make data directory: %w; name another with --data-dir", err)
 	}
 	socket := filepath.Join(o.dataDir, "xds.sock")
+	if len(socket) > longestSocket {
+		return nil, fmt.Errorf("data directory %s: its path is too long for unix sockets; choose a shorter one with --data-dir", o.dataDir)
+	}
 	if g.xdsSocket, err = xds.ListenUnix(socket); err != nil {
 		return nil, fmt.Errorf("use data directory %s: %w; if another sluice uses it, name another with --data-dir", o.dataDir, err)
 	}
 	g.wire(envoy, socket)
 	return g, nil
 }
+
+// longestSocket is what the kernel takes for the path of a unix socket.
+const longestSocket = 107
 
 // wire connects the parts: source → pipeline → xds → Envoy → board.
 func (g *gateway) wire(envoy proxy.Binary, socket string) {

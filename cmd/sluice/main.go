@@ -7,7 +7,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -38,8 +37,9 @@ func execute(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	if err == nil {
 		return 0
 	}
-	var exit cli.ExitCoder
-	if errors.As(err, &exit) {
+	// Only what is itself an exit: deep inside an error there may be that of a
+	// command that was run, whose code is none of ours.
+	if exit, ok := err.(cli.ExitCoder); ok { //nolint:errorlint // see above
 		if msg := exit.Error(); msg != "" {
 			fmt.Fprintln(stderr, msg)
 		}

@@ -49,8 +49,12 @@ func writeStatus(w io.Writer, format string, doc statusDocument) error {
 }
 
 func writeTable(w io.Writer, doc statusDocument, wide bool) error {
-	fmt.Fprintf(w, "sluice %s, envoy %s %s, generation %d live %d, listening on %s\n\n",
-		doc.Version, doc.Envoy.Version, doc.Envoy.Phase, doc.Generation, doc.Live, orNone(strings.Join(doc.Listeners, ", ")))
+	fmt.Fprintf(w, "sluice %s, envoy %s, generation %d live %d, listening on %s\n",
+		doc.Version, doc.Envoy.words(), doc.Generation, doc.Live, orNone(strings.Join(doc.Listeners, ", ")))
+	if doc.Envoy.Reason != "" {
+		fmt.Fprintf(w, "error envoy: %s\n", doc.Envoy.Reason)
+	}
+	fmt.Fprintln(w)
 	tw := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
 	head := "KIND\tNAMESPACE\tNAME\tLIVE\tTOOK\tSINCE\tPROBLEMS"
 	if wide {

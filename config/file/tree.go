@@ -220,17 +220,8 @@ func (t *tree) lose(e *entry, err error) {
 // yet and counts only when the next rescan finds the same.
 func (t *tree) welcome() {
 	for r, home := range t.returned {
-		missing, found := 0, false
-		for k := range t.entries {
-			found = found || k.root == r && isConfig(k.base())
-		}
-		known := t.ledger.below(r)
-		for _, k := range known {
-			if t.entries[k] == nil {
-				missing++
-			}
-		}
-		if !found && missing > 0 && !home.confirmed {
+		missing := t.missing(r)
+		if len(missing) > 0 && !home.confirmed && !t.holdsFiles(r) {
 			if home.empty.IsZero() {
 				home.empty = t.read.now()
 			}
@@ -239,14 +230,33 @@ func (t *tree) welcome() {
 			t.ledger.fail(k, unreadable(k, "the folder was gone and is back empty, what it last held stays in use until the next rescan; put its files back"))
 			continue
 		}
-		for _, k := range known {
-			if t.entries[k] == nil {
-				t.ledger.leave(k)
-			}
+		for _, k := range missing {
+			t.ledger.leave(k)
 		}
 		delete(t.returned, r)
 		t.ledger.recover(key{r, ""})
 	}
+}
+
+// missing returns the files of an argument that the ledger knows and the tree
+// does not.
+func (t *tree) missing(r *root) (out []key) {
+	for _, k := range t.ledger.below(r) {
+		if t.entries[k] == nil {
+			out = append(out, k)
+		}
+	}
+	return out
+}
+
+// holdsFiles reports whether an argument holds any file to read.
+func (t *tree) holdsFiles(r *root) bool {
+	for k := range t.entries {
+		if k.root == r && isConfig(k.base()) {
+			return true
+		}
+	}
+	return false
 }
 
 func (t *tree) visitFolder(b *batch, v visit, at trail) {

@@ -34,7 +34,7 @@ import (
 )
 
 // clusters are those that exist in the real Envoy; "missing" does not.
-var clusters = []string{"c1", "c2", "c3"}
+func clusters() []string { return []string{"c1", "c2", "c3"} }
 
 // seen is what the backend behind every cluster says of a request.
 type seen struct{ Path, Host string }
@@ -163,7 +163,7 @@ func bootstrap(t *testing.T, backend net.Addr, tables []*routev3.RouteConfigurat
 		})
 	}
 	port := uint32(backend.(*net.TCPAddr).Port)
-	for _, name := range clusters {
+	for _, name := range clusters() {
 		b.StaticResources.Clusters = append(b.StaticResources.Clusters, &clusterv3.Cluster{
 			Name:           name,
 			ConnectTimeout: durationpb.New(5 * time.Second),
