@@ -42,7 +42,6 @@ func (s *stream) answered(t model.ResourceType, req *discovery.DeltaDiscoveryReq
 
 // took notes that the proxy has the resources, and what it will ask for next.
 func (s *stream) took(rs []*model.Resource) {
-	var cold []string
 	for _, r := range rs {
 		sub := s.subs[r.Type]
 		h, ok := sub.have[r.Name]
@@ -54,9 +53,6 @@ func (s *stream) took(rs []*model.Resource) {
 		delete(s.wants, r.ResourceName)
 		for _, n := range r.Needs {
 			s.want(n)
-			if s.forced(n.Type, n.Name) && s.subscribed(n) {
-				cold = append(cold, n.Name)
-			}
 		}
 		if r.Type == model.TypeListener {
 			s.tookListener(r)
@@ -64,22 +60,6 @@ func (s *stream) took(rs []*model.Resource) {
 	}
 	if len(rs) > 0 && s.srv.store.take(s.ses, rs) {
 		s.report()
-	}
-	s.warm(cold)
-}
-
-// warm sends the endpoints of clusters that the proxy just took; the round
-// waits for the answer.
-func (s *stream) warm(names []string) {
-	b := batch{typ: model.TypeEndpoint}
-	for _, x := range s.look(model.TypeEndpoint, names) {
-		if x.res != nil {
-			b.resources = append(b.resources, x.res)
-		}
-	}
-	s.send(b)
-	if s.round != nil && len(b.resources) > 0 {
-		s.round.mark = s.seq
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -30,41 +31,52 @@ const patience = 20 * time.Second
 
 // rig is a store and a server behind a real unix socket.
 type rig struct {
-	t       *testing.T
+	t       testing.TB
 	store   *Store
 	server  *Server
 	grpc    *grpc.Server
 	path    string
 	changed chan struct{}
+	frozen  chan struct{} // nil: never
 }
 
-func newRig(t *testing.T, o Options) *rig {
+func newRig(t testing.TB, o Options) *rig {
 	t.Helper()
 	r := &rig{t: t, store: NewStore(), changed: make(chan struct{}, 1)}
-	o.OnProgress = func(Progress) {
-		select {
-		case r.changed <- struct{}{}:
-		default:
-		}
-	}
+	o.OnProgress = r.options().OnProgress
 	r.server = NewServer(r.store, o)
 	r.serve()
 	return r
 }
 
+func (r *rig) options() Options {
+	return Options{OnProgress: func(Progress) {
+		select {
+		case r.changed <- struct{}{}:
+		default:
+		}
+	}}
+}
+
 func (r *rig) serve() {
 	r.t.Helper()
-	r.path = socketPath(r.t)
+	r.serveAt(socketPath(r.t))
+}
+
+func (r *rig) serveAt(path string, o ...grpc.ServerOption) {
+	r.t.Helper()
+	r.path = path
 	l, err := ListenUnix(r.path)
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	r.grpc = grpc.NewServer(GRPCOptions()...)
+	r.grpc = grpc.NewServer(append(GRPCOptions(), o...)...)
 	r.server.Register(r.grpc)
 	done := make(chan error, 1)
-	go func() { done <- r.grpc.Serve(l) }()
+	server := r.grpc
+	go func() { done <- server.Serve(l) }()
 	r.t.Cleanup(func() {
-		r.grpc.Stop()
+		server.Stop()
 		if err := <-done; err != nil {
 			r.t.Errorf("serve: %v", err)
 		}
@@ -126,7 +138,7 @@ func (r *rig) acked() Generation { return r.store.Proxies()[0].Acked }
 
 // client is a scripted proxy.
 type client struct {
-	t      *testing.T
+	t      testing.TB
 	node   string
 	rpc    discovery.AggregatedDiscoveryService_DeltaAggregatedResourcesClient
 	got    chan *discovery.DeltaDiscoveryResponse
@@ -136,11 +148,14 @@ type client struct {
 	fences int
 }
 
+// dial connects through a connection that stops passing anything on when
+// r.frozen is closed.
 func (r *rig) dial() *grpc.ClientConn {
 	r.t.Helper()
 	conn, err := grpc.NewClient("passthrough:///sluice", grpc.WithTransportCredentials(insecure.NewCredentials()),
 		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) {
-			return (&net.Dialer{}).DialContext(ctx, "unix", r.path)
+			c, err := (&net.Dialer{}).DialContext(ctx, "unix", r.path)
+			return &freezer{Conn: c, frozen: r.frozen, closed: make(chan struct{})}, err
 		}))
 	if err != nil {
 		r.t.Fatal(err)
@@ -173,6 +188,30 @@ func (r *rig) connect(node string) *client {
 	}()
 	r.t.Cleanup(cancel)
 	return c
+}
+
+// freezer is a connection of a peer that stops living but does not hang up.
+type freezer struct {
+	net.Conn
+	frozen chan struct{}
+	closed chan struct{}
+	once   sync.Once
+}
+
+func (f *freezer) Read(b []byte) (int, error) {
+	n, err := f.Conn.Read(b)
+	select {
+	case <-f.frozen:
+		<-f.closed
+		return 0, net.ErrClosed
+	default:
+		return n, err
+	}
+}
+
+func (f *freezer) Close() error {
+	f.once.Do(func() { close(f.closed) })
+	return f.Conn.Close()
 }
 
 func (c *client) request(req *discovery.DeltaDiscoveryRequest) {

@@ -216,6 +216,22 @@ func TestRevertToTheGoodVersionSendsNothing(t *testing.T) {
 	}
 }
 
+func TestAVersionTakenLateIsStillTheGoodOne(t *testing.T) {
+	r := newRig(t, Options{})
+	r.publish(cluster("a", "1"))
+	c := r.connect("n1")
+	c.subscribe(model.TypeCluster)
+	first := c.expect("cluster +a=1")
+	r.publish(cluster("a", "2"))
+	second := c.expect("cluster +a=2")
+	c.ack(first)
+	c.nack(second, "no")
+	c.quiet()
+	if got := r.store.Get(named(model.TypeCluster, "a")); got == nil || got.Hash != cluster("a", "1").Hash {
+		t.Errorf("the store serves %v, want the first version", got)
+	}
+}
+
 func TestANACKDoesNotStopTheRound(t *testing.T) {
 	r, c := start(t, Options{})
 	g := r.publish(cluster("b", "1"), endpoint("b", "1"), route("r", "2"), named(model.TypeCluster, "a"))

@@ -7,7 +7,10 @@ import (
 	"github.com/sluicegw/sluice/model"
 )
 
-func TestRoundSendsEachStepAfterTheAnswerToTheOneBefore(t *testing.T) {
+// everything connects a client that has something of each type, and of some a
+// thing to lose.
+func everything(t *testing.T) (*rig, *client) {
+	t.Helper()
 	r := newRig(t, Options{})
 	r.publish(
 		cluster("a", "1"), endpoint("a", "1"), resource(model.TypeSecret, "s", "1"),
@@ -33,7 +36,11 @@ func TestRoundSendsEachStepAfterTheAnswerToTheOneBefore(t *testing.T) {
 		c.take(open.want)
 	}
 	r.untilAcked(1)
+	return r, c
+}
 
+func TestRoundSendsEachStepAfterTheAnswerToTheOneBefore(t *testing.T) {
+	r, c := everything(t)
 	g := r.publish(
 		cluster("b", "1"), endpoint("b", "1"), listener("l", "2", "r"), resource(model.TypeExtension, "x", "2"),
 		route("r", "2"), scope("p", "2", "p"),
@@ -171,10 +178,12 @@ func TestAnotherPublishMergesIntoTheNextRound(t *testing.T) {
 func TestChangedClusterGetsItsEndpointsAgain(t *testing.T) {
 	r, c := start(t, Options{})
 	g := r.publish(cluster("a", "2"), route("r", "2"))
-	c.take("cluster +a=2")
-	resp := c.expect("endpoint +a=1")
-	c.quiet() // the route waits for them
-	c.ack(resp)
+	// Envoy acknowledges the cluster only after it got the endpoints.
+	first, second := c.expect("cluster +a=2"), c.expect("endpoint +a=1")
+	c.quiet()
+	c.ack(second)
+	c.quiet()
+	c.ack(first)
 	c.take("route +r=2")
 	r.untilAcked(g)
 	c.quiet()
@@ -300,10 +309,11 @@ func TestEndpointSentPastItsStepIsNotTakenBack(t *testing.T) {
 	r.publish(cluster("a", "2"), cluster("b", "1"), endpoint("a", "2"))
 	c.ack(blocker)
 	step := c.expect("cluster +a=2 +b=1")
+	c.take("endpoint +a=2")
 	// … and a newer one must win in any case.
 	g := r.publish(endpoint("a", "3"))
+	c.quiet()
 	c.ack(step)
-	c.take("endpoint +a=2")
 	c.take("endpoint +a=3")
 	r.untilAcked(g)
 	c.quiet()

@@ -52,6 +52,34 @@ func (s *stream) send(b batch) {
 		s.sendOne(b, rs[:n], gone)
 		rs, removed = rs[n:], removed[len(gone):]
 	}
+	if b.typ == model.TypeCluster {
+		s.warm(b.resources)
+	}
+}
+
+// warm sends the endpoints of clusters right after them, even unchanged, where
+// the proxy already subscribes to them. Envoy warms a cluster that is new or
+// replaced until it hears of its endpoints, does not ask again for a name that
+// it already asked for, and acknowledges the clusters only when all are warm.
+//
+// Source: measured on Envoy 1.40, which otherwise waits for the 15 s of the
+// cluster's initial fetch timeout.
+func (s *stream) warm(clusters []*model.Resource) {
+	var names []string
+	for _, r := range clusters {
+		for _, n := range r.Needs {
+			if s.forced(n.Type, n.Name) && s.subscribed(n) {
+				names = append(names, n.Name)
+			}
+		}
+	}
+	b := batch{typ: model.TypeEndpoint}
+	for _, x := range s.look(model.TypeEndpoint, names) {
+		if x.res != nil {
+			b.resources = append(b.resources, x.res)
+		}
+	}
+	s.send(b)
 }
 
 // cut returns how many of rs fit into one response.
@@ -134,8 +162,7 @@ func (s *stream) note(t model.ResourceType, rs []*model.Resource, removed []stri
 }
 
 // rewarm notes that the endpoints of a cluster have to be sent after it, even
-// unchanged: Envoy waits for them when a cluster is new or replaced, and does
-// not ask again for a name that it already subscribes to.
+// if the proxy has them; see warm.
 func (s *stream) rewarm(cluster *model.Resource) {
 	for _, n := range cluster.Needs {
 		if n.Type == model.TypeEndpoint {

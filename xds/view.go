@@ -19,10 +19,10 @@ type view struct {
 	gen Generation
 	// old holds what changed after gen, as the view shows it; nil is absent.
 	old map[model.ResourceName]*model.Resource
-	// quick lists endpoints and secrets that changed since they were last
+	// quick has the endpoints and secrets that changed since they were last
 	// looked at; held is what changed clusters and listeners need, which has to
 	// wait for them.
-	quick []model.ResourceName
+	quick map[model.ResourceName]struct{}
 	held  map[model.ResourceName]struct{}
 	// wake has a token when something changed.
 	wake chan struct{}
@@ -79,7 +79,10 @@ func (v *view) mark(n model.ResourceName, before, after *model.Resource) {
 	}
 	switch n.Type {
 	case model.TypeEndpoint, model.TypeSecret:
-		v.quick = append(v.quick, n)
+		if v.quick == nil {
+			v.quick = make(map[model.ResourceName]struct{})
+		}
+		v.quick[n] = struct{}{}
 	case model.TypeCluster, model.TypeListener:
 		v.hold(before)
 		v.hold(after)
@@ -174,7 +177,7 @@ func (v *view) takeQuick(ok func(model.ResourceName) bool) map[model.ResourceTyp
 	v.store.mu.Lock()
 	defer v.store.mu.Unlock()
 	var out map[model.ResourceType][]*model.Resource
-	for _, n := range v.quick {
+	for n := range v.quick {
 		if _, dirty := v.old[n]; !dirty {
 			continue
 		}
