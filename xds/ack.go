@@ -112,11 +112,17 @@ func (s *stream) clear() bool {
 		if r.seq > s.round.mark {
 			break
 		}
-		if !r.free {
+		if !r.free && !s.cold(r) {
 			return false
 		}
 	}
 	return true
+}
+
+// cold reports whether r brought clusters that take too long to warm up: the
+// round goes on without them.
+func (s *stream) cold(r *response) bool {
+	return r.typ == model.TypeCluster && time.Since(r.at) >= s.srv.opts.WarmTimeout
 }
 
 // nacked narrows a refused response down to the resources at fault. A response
@@ -245,6 +251,14 @@ func (s *stream) due() time.Time {
 	var at time.Time
 	if len(s.wants) > 0 {
 		at = s.wantsDue
+	}
+	for _, r := range s.flight {
+		if s.round == nil || r.typ != model.TypeCluster || r.free || s.cold(r) {
+			continue
+		}
+		if warm := r.at.Add(s.srv.opts.WarmTimeout); at.IsZero() || warm.Before(at) {
+			at = warm
+		}
 	}
 	for _, rt := range s.retries {
 		if !rt.at.IsZero() && (at.IsZero() || rt.at.Before(at)) {

@@ -224,6 +224,23 @@ func TestANeedThatIsNeverAskedForIsGivenUp(t *testing.T) {
 	}
 }
 
+func TestClustersThatNeverWarmHoldNobodyBack(t *testing.T) {
+	r, c := start(t, Options{WarmTimeout: 50 * time.Millisecond})
+	c.subscribe(model.TypeRoute, "r")
+	c.take("route +r=1")
+	before := r.acked()
+	g := r.publish(resource(model.TypeCluster, "slow", "1"), route("r", "2"))
+	slow := c.expect("cluster +slow=1") // not acknowledged: its name has no address yet
+	c.take("route +r=2")
+	r.publish(route("r", "3"))
+	c.take("route +r=3")
+	if now := r.acked(); now != before {
+		t.Errorf("generation %d counts as acknowledged while a cluster of it is not", now)
+	}
+	c.ack(slow)
+	r.untilAcked(g + 1)
+}
+
 func TestANeedThatDoesNotExistIsNotWaitedFor(t *testing.T) {
 	r, c := start(t, Options{})
 	g := r.publish(cluster("b", "1"), route("r", "2"))

@@ -2,6 +2,7 @@ package xds
 
 import (
 	"strconv"
+	"time"
 
 	discovery "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 	"google.golang.org/protobuf/types/known/anypb"
@@ -34,6 +35,7 @@ type response struct {
 	// while it is unanswered, nothing later counts as acknowledged.
 	floor Generation
 	free  bool
+	at    time.Time // sent
 }
 
 // send sends b in as many responses as its size asks for, without waiting
@@ -116,6 +118,7 @@ func (s *stream) sendOne(b batch, rs []*model.Resource, removed []string) {
 	s.note(b.typ, rs, removed)
 	s.flight = append(s.flight, &response{
 		seq: s.seq, typ: b.typ, resources: rs, floor: s.complete,
+		at:   time.Now(),
 		free: b.free || len(rs) == 0 && !b.empty && !s.removing(),
 	})
 	s.srv.counts.pushed(b.typ, pushed{resources: len(rs), removals: len(removed), bytes: size})

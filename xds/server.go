@@ -41,6 +41,10 @@ type Options struct {
 	// NeedTimeout is how long a step waits for a proxy to ask for what the step
 	// before needs; zero is 5 s.
 	NeedTimeout time.Duration
+	// WarmTimeout is how long a step waits for a proxy to acknowledge clusters,
+	// which it does once all of them are warm; a name that no DNS server answers
+	// must not hold back everybody else. Zero is 2 s.
+	WarmTimeout time.Duration
 }
 
 // Backoff is a growing pause: First, 2×First, 3×First, … but never above Max.
@@ -68,6 +72,9 @@ func NewServer(store *Store, o Options) *Server {
 	}
 	if o.NeedTimeout == 0 {
 		o.NeedTimeout = 5 * time.Second
+	}
+	if o.WarmTimeout == 0 {
+		o.WarmTimeout = 2 * time.Second
 	}
 	s := &Server{store: store, opts: o, order: order(), counts: newCounts(order())}
 	if o.Registerer != nil {
