@@ -42,7 +42,14 @@ type Proxy struct {
 	Since     time.Time
 	Acked     Generation
 	Rejected  []Rejection
+	// ready: it has had a whole configuration ever since it connected. A hot
+	// restart keeps that: the process before serves until the next one can.
+	ready bool
 }
+
+// has reports whether the proxy has a generation. What a proxy that is gone had
+// does not count: nothing is known of it, and nothing is served by it.
+func (p Proxy) has(g Generation) bool { return p.Connected && p.Acked >= g }
 
 // Rejection is a resource that a proxy refuses.
 type Rejection struct {
@@ -157,6 +164,7 @@ func (b *Board) Report(reports ...model.Report) {
 // Progress takes the state of one proxy in place of the one before.
 func (b *Board) Progress(p Proxy) {
 	b.mu.Lock()
+	p.ready = p.Connected && (p.Acked > 0 || b.proxies[p.Node].ready)
 	b.proxies[p.Node] = p
 	live := b.advance()
 	b.mu.Unlock()
@@ -215,13 +223,17 @@ func (b *Board) advance() []Live {
 	return live
 }
 
-// low is the generation that every proxy has reached; 0 without proxies.
+// low is the generation that every proxy has reached; 0 without proxies, or
+// while one of them is gone.
 func (b *Board) low() Generation {
 	if len(b.proxies) == 0 {
 		return 0
 	}
 	low := b.latest
 	for _, p := range b.proxies {
+		if !p.Connected {
+			return 0
+		}
 		low = min(low, p.Acked)
 	}
 	return low
@@ -252,7 +264,12 @@ func (b *Board) Changed() <-chan struct{} {
 func (b *Board) Ready() bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return b.latest > 0 && b.low() > 0
+	for _, p := range b.proxies {
+		if !p.ready {
+			return false
+		}
+	}
+	return b.latest > 0 && len(b.proxies) > 0
 }
 
 // Counts are the figures of the state, cheap to get.

@@ -53,11 +53,38 @@ func TestLiveWhenEveryProxyAcked(t *testing.T) {
 	}
 }
 
+// What a proxy had that is gone is not live; a proxy that restarts hot stays
+// ready, because its process before serves on.
+func TestGoneProxyIsNotLive(t *testing.T) {
+	b := NewBoard(time.Now, nil, "p")
+	b.Publish(Change{Generation: 1, Objects: []Declared{{Ref: ref("a")}}})
+	for _, c := range []struct {
+		connected bool
+		acked     Generation
+		live      int
+		ready     bool
+	}{
+		{true, 0, 0, false},
+		{true, 1, 1, true},
+		{true, 0, 0, true}, // the next epoch has connected
+		{true, 1, 1, true},
+		{false, 1, 0, false},
+		{true, 0, 0, false},
+		{true, 1, 1, true},
+	} {
+		b.Progress(Proxy{Node: "p", Connected: c.connected, Acked: c.acked})
+		s := b.Snapshot()
+		if o := objectNamed(t, s, "a"); o.Live != c.live || s.Live != Generation(c.live) || b.Ready() != c.ready {
+			t.Errorf("%+v: live on %d, generation %d, ready %v", c, o.Live, s.Live, b.Ready())
+		}
+	}
+}
+
 func TestAckBeforePublishCounts(t *testing.T) {
 	c := &clock{t: time.Unix(1000, 0)}
 	b := NewBoard(c.now, nil, "p")
 	b.Publish(Change{Generation: 1, At: c.t})
-	b.Progress(Proxy{Node: "p", Acked: 2}) // the proxy was faster than the book-keeping
+	b.Progress(Proxy{Node: "p", Connected: true, Acked: 2}) // the proxy was faster than the book-keeping
 	b.Publish(Change{Generation: 2, At: c.t, Objects: []Declared{{Ref: ref("a")}}})
 	if o := objectNamed(t, b.Snapshot(), "a"); o.Live != 1 || o.Since == nil {
 		t.Errorf("live on %d since %v, want 1", o.Live, o.Since)
@@ -68,7 +95,7 @@ func TestRejectionIsNotLiveAndSaysWhy(t *testing.T) {
 	b := NewBoard(time.Now, nil, "p")
 	b.Publish(Change{Generation: 1, Objects: []Declared{{Ref: ref("a")}, {Ref: ref("b")}}})
 	refused := Rejection{Resource: model.ResourceName{Type: model.TypeRoute, Name: "x"}, Owners: []model.Ref{ref("a")}, Detail: "no such filter", LastGood: true}
-	b.Progress(Proxy{Node: "p", Acked: 1, Rejected: []Rejection{refused}})
+	b.Progress(Proxy{Node: "p", Connected: true, Acked: 1, Rejected: []Rejection{refused}})
 	s := b.Snapshot()
 	if a := objectNamed(t, s, "a"); a.Live != 0 || len(a.Faults) != 1 || a.Faults[0].Reason != model.ReasonRejectedByEnvoy {
 		t.Errorf("a: live on %d, problems %v; want 0 and one refusal", a.Live, a.Faults)
@@ -76,7 +103,7 @@ func TestRejectionIsNotLiveAndSaysWhy(t *testing.T) {
 	if o := objectNamed(t, s, "b"); o.Live != 1 || len(o.Faults) != 0 {
 		t.Errorf("b: live on %d, problems %v; its neighbour's fault is not its own", o.Live, o.Faults)
 	}
-	b.Progress(Proxy{Node: "p", Acked: 1})
+	b.Progress(Proxy{Node: "p", Connected: true, Acked: 1})
 	if a := objectNamed(t, b.Snapshot(), "a"); a.Live != 1 || len(a.Faults) != 0 {
 		t.Errorf("a: live on %d, problems %v after the refusal was taken back", a.Live, a.Faults)
 	}

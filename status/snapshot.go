@@ -116,7 +116,7 @@ func (b *Board) objectStatus(ref model.Ref, refused map[string]bool) ObjectStatu
 		Hash: HashString(o.hash), Generation: o.generation, Of: len(b.proxies), Faults: b.problemsOf(ref),
 	}
 	for _, p := range b.proxies {
-		if p.Acked >= o.generation && !refused[p.Node] {
+		if p.has(o.generation) && !refused[p.Node] {
 			s.Live++
 		}
 	}

@@ -2,6 +2,8 @@ package istio
 
 import (
 	"regexp/syntax"
+	"strconv"
+	"strings"
 	"unicode/utf8"
 
 	"github.com/sluicegw/sluice/model"
@@ -23,6 +25,9 @@ func parseRegex(expression string) (*syntax.Regexp, *finding) {
 	if len(expression) > maxRegexBytes {
 		return nil, badRegex("the expression has more than %d bytes; shorten it or split the match", maxRegexBytes)
 	}
+	if !isBytewise(expression) {
+		return nil, badRegex("%s holds characters beyond ASCII, but Envoy compares bytes; write them as in the request, for example %%C3%%A9", quote(expression))
+	}
 	tree, err := syntax.Parse(expression, syntax.Perl)
 	if err != nil {
 		return nil, badRegex("%s is no regular expression in RE2 syntax (%s); correct it", quote(expression), parseError(err))
@@ -31,6 +36,28 @@ func parseRegex(expression string) (*syntax.Regexp, *finding) {
 		return nil, badRegex("%s compiles to a program that is too large; use smaller repetitions", quote(expression))
 	}
 	return tree, nil
+}
+
+// isBytewise reports whether an expression means the same to Envoy, which reads
+// it as Latin-1, as to its author: it holds no character beyond ASCII, neither
+// itself nor as \x{...} beyond a byte, which Envoy refuses.
+func isBytewise(expression string) bool {
+	for i := 0; i < len(expression); i++ {
+		if expression[i] >= utf8.RuneSelf {
+			return false
+		}
+		if expression[i] != '\\' {
+			continue
+		}
+		i++
+		if hex, found := strings.CutPrefix(expression[i:], "x{"); found {
+			hex, _, _ = strings.Cut(hex, "}")
+			if n, err := strconv.ParseUint(hex, 16, 32); err == nil && n > 0xff {
+				return false
+			}
+		}
+	}
+	return true
 }
 
 func checkRegex(expression string) *finding {

@@ -19,6 +19,12 @@ func TestRegex(t *testing.T) {
 		{strings.Repeat("a", 1024), ""},
 		{"[a-z]{1000}", ""},
 		{strings.Repeat("a", 1025), model.ReasonInvalidRegex},
+		{`\x{e9}\xe9`, ""},
+		{`\\x{100}`, ""}, // a backslash, then a hundred x
+		{`\x{100}`, model.ReasonInvalidRegex},
+		{"é", model.ReasonInvalidRegex},
+		{"[é]", model.ReasonInvalidRegex},
+		{"\\", model.ReasonInvalidRegex},
 		{"a(", model.ReasonInvalidRegex},
 		{"(?=x)", model.ReasonInvalidRegex},
 		{`(a)\1`, model.ReasonInvalidRegex},
@@ -58,7 +64,7 @@ func TestHeaderValue(t *testing.T) {
 
 		"100%": false, "%": false, "%%%": false, "%NOPE%": false, "%PROTOCOL": false, "%PROTOCOL(x)%": false,
 		"%PROTOCOL:3%": false, "%REQ%": false, "%REQ()%": false, "%REQ(a b)%": false, "%REQ(a?)%": false, "%REQ(a%": false,
-		"%REQ(a):%": false, "%REQ(a):x%": false, "%REQ(a)": false, "%ENVIRONMENT(HOME)%": false, "%CEL(1)%": false,
+		"%REQ(a):%": false, "%START_TIME(x):5%": false, "%REQ(a):x%": false, "%REQ(a)": false, "%ENVIRONMENT(HOME)%": false, "%CEL(1)%": false,
 		"%DYNAMIC_METADATA()%": false, "a\nb": false, "a\rb": false, "a\x00b": false, "a\x7fb": false,
 		strings.Repeat("x", 16385): false,
 	} {

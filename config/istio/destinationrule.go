@@ -20,7 +20,7 @@ func (r *reader) destinationPolicy(in *networking.DestinationRule) model.Value {
 		p.Host = qualify(name, r.meta.Ref.Namespace)
 	}
 	r.exportTo(spec.field("exportTo"), in.GetExportTo())
-	p.Traffic = r.traffic(spec.field("trafficPolicy"), in.GetTrafficPolicy())
+	p.Traffic = traffic(in.GetTrafficPolicy())
 	p.Subsets = r.subsets(spec.field("subsets"), in.GetSubsets())
 	if r.broken(host) != "" || r.any(spec.field("workloadSelector")) {
 		return nil
@@ -45,18 +45,17 @@ func (r *reader) subsets(at *path, in []*networking.Subset) []model.Subset {
 		if seen[s.GetName()] && s.GetName() != "" {
 			r.fail(name, invalid("another subset has the name %s and this one is left out; choose another", quote(s.GetName())))
 		}
-		traffic := r.traffic(p.field("trafficPolicy"), s.GetTrafficPolicy())
 		if r.count(p) > r.count(p.field("trafficPolicy")) {
 			continue
 		}
 		seen[s.GetName()] = true
-		out = append(out, model.Subset{Field: p.String(), Name: s.GetName(), Labels: s.GetLabels(), Traffic: traffic})
+		out = append(out, model.Subset{Field: p.String(), Name: s.GetName(), Labels: s.GetLabels(), Traffic: traffic(s.GetTrafficPolicy())})
 	}
 	return out
 }
 
 // traffic reads a traffic policy; nil when it says nothing that is served.
-func (r *reader) traffic(at *path, in *networking.TrafficPolicy) *model.TrafficPolicy {
+func traffic(in *networking.TrafficPolicy) *model.TrafficPolicy {
 	if in.GetLoadBalancer() == nil {
 		return nil
 	}

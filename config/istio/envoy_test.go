@@ -6,7 +6,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"strings"
 	"testing"
 
@@ -16,14 +15,11 @@ import (
 // TestEnvoyAcceptsWhatWeAccept shows a real Envoy every command, expression and
 // substitution that the checks let pass.
 func TestEnvoyAcceptsWhatWeAccept(t *testing.T) {
-	source, err := os.ReadFile("header_format.go")
-	if err != nil {
-		t.Fatal(err)
-	}
 	var headers []any
-	for _, m := range regexp.MustCompile(`"([A-Z][A-Z0-9_]+)"`).FindAllStringSubmatch(string(source), -1) {
+	withArgument := []string{"REQ", "RESP", "TRAILER", "QUERY_PARAM", "DYNAMIC_METADATA", "CLUSTER_METADATA", "UPSTREAM_METADATA"}
+	for _, command := range append(strings.Fields(plainCommands), withArgument...) {
 		for _, form := range []string{"%%%s%%", "%%%s(x)%%", "%%%s(x):5%%", "a %%%s%% 100%%%%"} {
-			if value := fmt.Sprintf(form, m[1]); checkHeaderValue(value) == nil {
+			if value := fmt.Sprintf(form, command); checkHeaderValue(value) == nil {
 				headers = append(headers, map[string]any{"header": map[string]any{"key": fmt.Sprintf("x-%d", len(headers)), "value": value}})
 			}
 		}
@@ -39,7 +35,7 @@ func TestEnvoyAcceptsWhatWeAccept(t *testing.T) {
 	}
 	routes := []any{route(map[string]any{"prefix": "/"}, map[string]any{"response_headers_to_add": headers})}
 	for _, expression := range []string{
-		`(?i)/a\d+(/[^/]+){0,5}`, `\pL\PN`, strings.Repeat("a", 1024), "[a-z]{1000}", ".{1000}", `[^\x00-\x{10FFFF}]`,
+		`(?i)/a\d+(/[^/]+){0,5}`, `\pL\PN`, strings.Repeat("a", 1024), "[a-z]{1000}", ".{1000}", `[^\x00-\x{fe}]\xff`,
 		`\Qa.b\E`, `(?P<n>x)(?:y)`, `[[:alpha:]]`, `a{0,1000}b{0,1000}`, `\pL{3}`, `(?s).*`, `(?:(?:a|b)*)*`, `\bfoo\z`,
 	} {
 		if wrong := checkRegex(expression); wrong != nil {

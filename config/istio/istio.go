@@ -9,7 +9,8 @@
 // no request, a rule with a fault answers 500, a server, subset or endpoint
 // with a fault is left out; their neighbours stay. An unknown field costs only
 // itself, except where the part without it would take more than was meant: in a
-// match, a subset, a selector and the tls block of a server.
+// match, a subset, a selector, and the bind and tls block of a server. A name that
+// is nearly that of such a field counts as a fault of that field.
 //
 // Decoding goes in two passes. The first (strict.go) holds the JSON against the
 // descriptor of the message and keeps what fits. The second (one file per kind)

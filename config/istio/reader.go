@@ -58,18 +58,16 @@ func notYet(format string, args ...any) *finding {
 	return &finding{model.ReasonNotYetSupported, fmt.Sprintf(format, args...)}
 }
 
-// warn reports nothing for nil; so do note, lose and fail, which return whether
-// there was something to report.
-func (r *reader) warn(at *path, f *finding) bool { return r.add(at, f, model.SeverityWarning) }
+// All of them report nothing for nil; note and fail return whether there was
+// something to report.
+func (r *reader) warn(at *path, f *finding) { r.add(at, f, model.SeverityWarning) }
 
 func (r *reader) note(at *path, f *finding) bool { return r.add(at, f, model.SeverityError) }
 
-func (r *reader) lose(at *path, f *finding) bool {
-	if !r.note(at, f) {
-		return false
+func (r *reader) lose(at *path, f *finding) {
+	if r.note(at, f) {
+		r.mark(at, fault{count: 1, own: f.reason})
 	}
-	r.mark(at, fault{count: 1, own: f.reason})
-	return true
 }
 
 func (r *reader) fail(at *path, f *finding) bool {

@@ -14,6 +14,7 @@ package kube
 import (
 	"encoding/json"
 	"errors"
+	"slices"
 	"strings"
 
 	kjson "sigs.k8s.io/json"
@@ -62,6 +63,12 @@ func (r *reader) add(f finding, severity model.Severity) {
 	r.problems = append(r.problems, model.Problem{
 		Object: r.meta.Ref, Field: f.field, Reason: f.reason, Message: f.message, Severity: severity,
 	})
+}
+
+// sorted returns the problems in the order of their fields.
+func (r *reader) sorted() []model.Problem {
+	slices.SortStableFunc(r.problems, model.Problem.Compare)
+	return r.problems
 }
 
 // read fills target, a pointer to a struct, from the object. Unknown and

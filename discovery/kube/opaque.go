@@ -26,12 +26,12 @@ func decodeSecret(o config.Object) (model.Value, []model.Problem) {
 		Type       string  `json:"type"`
 	}
 	if !r.read(o.JSON, &in) {
-		return nil, r.problems
+		return nil, r.sorted()
 	}
 	out := &model.Opaque{Meta: o.Meta, Content: map[string][]byte{}}
 	r.keep("data", in.Data, encoded(out.Content))
 	r.keep("stringData", in.StringData, plain(out.Content))
-	return out, r.problems
+	return out, r.sorted()
 }
 
 // decodeConfigMap keeps the entries of a ConfigMap. A key of both data and
@@ -45,7 +45,7 @@ func decodeConfigMap(o config.Object) (model.Value, []model.Problem) {
 		Immutable  *bool   `json:"immutable"`
 	}
 	if !r.read(o.JSON, &in) {
-		return nil, r.problems
+		return nil, r.sorted()
 	}
 	out := &model.Opaque{Meta: o.Meta, Content: map[string][]byte{}}
 	for _, key := range slices.Sorted(maps.Keys(in.BinaryData)) {
@@ -56,7 +56,7 @@ func decodeConfigMap(o config.Object) (model.Value, []model.Problem) {
 	}
 	r.keep("binaryData", in.BinaryData, encoded(out.Content))
 	r.keep("data", in.Data, plain(out.Content))
-	return out, r.problems
+	return out, r.sorted()
 }
 
 // keep reads the entries of a field, in the order of their keys.

@@ -22,7 +22,7 @@ func decodeService(o config.Object) (model.Value, []model.Problem) {
 		Status any                `json:"status"`
 	}
 	if !r.read(o.JSON, &in) {
-		return nil, r.problems
+		return nil, r.sorted()
 	}
 	s := &model.Service{
 		Meta:       o.Meta,
@@ -37,14 +37,14 @@ func decodeService(o config.Object) (model.Value, []model.Problem) {
 		s.Resolution, s.External = model.ResolutionDNS, true
 		s.Endpoints = r.externalName(in.Spec.ExternalName)
 		if s.Endpoints == nil {
-			return nil, r.problems
+			return nil, r.sorted()
 		}
 	default:
 		r.fail(finding{"spec.type", model.ReasonInvalidValue, fmt.Sprintf(
 			"%s is no type of a service; write ClusterIP, NodePort, LoadBalancer or ExternalName", quote(string(in.Spec.Type)))})
-		return nil, r.problems
+		return nil, r.sorted()
 	}
-	return s, r.problems
+	return s, r.sorted()
 }
 
 // addresses returns the cluster IPs; a headless service has none.

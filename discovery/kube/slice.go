@@ -23,28 +23,34 @@ func decodeEndpointSlice(o config.Object) (model.Value, []model.Problem) {
 		Ports       []discoveryv1.EndpointPort `json:"ports"`
 	}
 	if !r.read(o.JSON, &in) {
-		return nil, r.problems
+		return nil, r.sorted()
 	}
 	service := o.Labels[discoveryv1.LabelServiceName]
 	if service == "" {
-		r.fail(finding{"metadata.labels", model.ReasonMissingField,
-			"the label " + discoveryv1.LabelServiceName + " is missing; set it to the name of the service"})
-		return nil, r.problems
+		r.fail(finding{
+			"metadata.labels", model.ReasonMissingField,
+			"the label " + discoveryv1.LabelServiceName + " is missing; set it to the name of the service",
+		})
+		return nil, r.sorted()
 	}
 	s := &model.EndpointSlice{Meta: o.Meta, Service: service, Ports: r.slicePorts(in.Ports)}
 	switch in.AddressType {
 	case discoveryv1.AddressTypeIPv4, discoveryv1.AddressTypeIPv6:
 		s.Endpoints = r.endpoints(in.AddressType, in.Endpoints)
 	case discoveryv1.AddressTypeFQDN:
-		r.fail(finding{"addressType", model.ReasonNotYetSupported,
-			"endpoints by name are not supported and left out; write IPv4 or IPv6, or use a ServiceEntry with resolution DNS"})
+		r.fail(finding{
+			"addressType", model.ReasonNotYetSupported,
+			"endpoints by name are not supported and left out; write IPv4 or IPv6, or use a ServiceEntry with resolution DNS",
+		})
 	case "":
 		r.fail(finding{"addressType", model.ReasonMissingField, "addressType is missing and the endpoints are left out; write IPv4 or IPv6"})
 	default:
-		r.fail(finding{"addressType", model.ReasonInvalidValue,
-			quote(string(in.AddressType)) + " is no type of address and the endpoints are left out; write IPv4 or IPv6"})
+		r.fail(finding{
+			"addressType", model.ReasonInvalidValue,
+			quote(string(in.AddressType)) + " is no type of address and the endpoints are left out; write IPv4 or IPv6",
+		})
 	}
-	return s, r.problems
+	return s, r.sorted()
 }
 
 func (r *reader) slicePorts(in []discoveryv1.EndpointPort) []model.SlicePort {
@@ -63,8 +69,10 @@ func (r *reader) slicePorts(in []discoveryv1.EndpointPort) []model.SlicePort {
 		case value(p.Protocol, corev1.ProtocolTCP) == corev1.ProtocolSCTP:
 			continue // its service's port is reported
 		case seen[name]:
-			r.fail(finding{field + ".name", model.ReasonInvalidValue,
-				"another port has the name " + quote(name) + " and this one is left out; choose another"})
+			r.fail(finding{
+				field + ".name", model.ReasonInvalidValue,
+				"another port has the name " + quote(name) + " and this one is left out; choose another",
+			})
 			continue
 		}
 		seen[name] = true
