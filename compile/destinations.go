@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"maps"
+	"reflect"
 	"slices"
 	"strings"
 
@@ -16,6 +17,8 @@ type target struct {
 	model.Target
 	destination model.Destination // with its port
 }
+
+func sameTarget(a, b target) bool { return reflect.DeepEqual(a, b) }
 
 func targetFor(d model.Destination, listener uint32) targetKey {
 	k := targetKey{destination: d}

@@ -109,7 +109,7 @@ func newRules(scopedAbove int) *rules {
 	rs.policies = newRule(g, "policies", rankService, rs.findPolicies, slices.Equal[[]*model.DestinationPolicy])
 	rs.settings = newRule(g, "settings", rankTarget, rs.findSettings, same[*model.Settings])
 	rs.layout = newRule(g, "layout", rankTarget, rs.isScoped, same[bool])
-	rs.target = newRule(g, "target", rankTarget, rs.resolve, same[target])
+	rs.target = newRule(g, "target", rankTarget, rs.resolve, sameTarget)
 	rs.root = newRule(g, "root", rankBinds, rs.demandListeners, same[none])
 	rs.listener = newRule(g, "listener", rankListener, rs.buildListener, resources.equal)
 	rs.table = newRule(g, "table", rankTable, rs.demandTable, same[none])

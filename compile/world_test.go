@@ -159,7 +159,7 @@ func (w world) policy() model.Value {
 		}
 	}
 	if w.some(0.5) {
-		p.Traffic = &model.TrafficPolicy{LoadBalancer: model.LoadBalancer(w.pick("ROUND_ROBIN", "RANDOM", ""))}
+		p.Traffic = &model.TrafficPolicy{LoadBalancer: &model.LoadBalancer{Simple: model.Balancing(w.pick("ROUND_ROBIN", "RANDOM", ""))}}
 	}
 	return p
 }

@@ -1,5 +1,10 @@
 package model
 
+import (
+	"slices"
+	"time"
+)
+
 // DestinationPolicy is how a destination is reached: what an Istio
 // DestinationRule means.
 type DestinationPolicy struct {
@@ -8,6 +13,10 @@ type DestinationPolicy struct {
 	Host    string
 	Traffic *TrafficPolicy // nil when not given
 	Subsets []Subset
+	// WorkloadSelector limits the policy to the proxies of its own namespace
+	// that carry these labels; nil when not given.
+	WorkloadSelector map[string]string
+	ExportTo         Visibility
 }
 
 // Subset is a named part of a destination's endpoints.
@@ -20,23 +29,6 @@ type Subset struct {
 	Traffic *TrafficPolicy
 }
 
-// TrafficPolicy is the policy of one destination or subset.
-type TrafficPolicy struct {
-	LoadBalancer LoadBalancer
-}
-
-// LoadBalancer is the algorithm that picks an endpoint.
-type LoadBalancer string
-
-// The simple load balancers; "" means the default, least request.
-const (
-	LoadBalancerDefault      LoadBalancer = ""
-	LoadBalancerLeastRequest LoadBalancer = "LEAST_REQUEST"
-	LoadBalancerRoundRobin   LoadBalancer = "ROUND_ROBIN"
-	LoadBalancerRandom       LoadBalancer = "RANDOM"
-	LoadBalancerPassthrough  LoadBalancer = "PASSTHROUGH"
-)
-
 // Resolution is where the endpoints of a service come from.
 type Resolution string
 
@@ -47,6 +39,7 @@ const (
 	ResolutionDNSRoundRobin Resolution = "DNS_ROUND_ROBIN" // one address of one name at a time
 	ResolutionNone          Resolution = "NONE"            // the original destination
 	ResolutionSlices        Resolution = "SLICES"          // Kubernetes EndpointSlices
+	ResolutionDynamic       Resolution = "DYNAMIC_DNS"     // the name that the client asked for
 )
 
 // Service is a set of hosts with ports and endpoints: what an Istio
@@ -65,6 +58,33 @@ type Service struct {
 	WorkloadSelector map[string]string
 	// External is set for places outside the mesh.
 	External bool
+	// SubjectAltNames are verified towards the endpoints when the policy names
+	// none.
+	SubjectAltNames []string
+	ExportTo        Visibility
+	// HealthCheck is nil when the object asks for none.
+	HealthCheck *HealthCheck
+}
+
+// HealthCheck probes the endpoints of a service.
+type HealthCheck struct {
+	// Path is asked by HTTP; "" only connects.
+	Path string
+	// Host is the authority of the request; "" is the service's host.
+	Host               string
+	Interval, Timeout  time.Duration
+	Healthy, Unhealthy uint32 // answers in a row that change the verdict
+}
+
+// Visibility is to which namespaces an object is visible; nil means all.
+// "." is already replaced by the object's own namespace; an empty list that is
+// not nil means none.
+type Visibility []string
+
+// Shows reports whether an object with this visibility is seen from a
+// namespace.
+func (v Visibility) Shows(namespace string) bool {
+	return v == nil || slices.Contains(v, namespace)
 }
 
 // ServicePort is one port of a service.

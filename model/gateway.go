@@ -20,11 +20,19 @@ const (
 	ProtocolTLS     Protocol = "TLS"
 	ProtocolTCP     Protocol = "TCP"
 	ProtocolUDP     Protocol = "UDP"
+	ProtocolMongo   Protocol = "MONGO"
+	ProtocolMySQL   Protocol = "MYSQL"
+	ProtocolRedis   Protocol = "REDIS"
 )
 
 // IsHTTP reports whether p is plain-text HTTP of any version.
 func (p Protocol) IsHTTP() bool {
 	return p == ProtocolHTTP || p == ProtocolHTTP2 || p == ProtocolGRPC || p == ProtocolGRPCWeb
+}
+
+// IsStream reports whether p is proxied as bytes: TCP or a protocol over it.
+func (p Protocol) IsStream() bool {
+	return p == ProtocolTCP || p == ProtocolMongo || p == ProtocolMySQL || p == ProtocolRedis
 }
 
 // IsHTTP2 reports whether an upstream of protocol p is spoken to in HTTP/2.
@@ -41,6 +49,21 @@ type Server struct {
 	Hosts    []ServerHost
 	// HTTPSRedirect answers plain HTTP with 301 to https.
 	HTTPSRedirect bool
+	// Passthrough routes TLS by server name without ending it (protocols HTTPS
+	// and TLS).
+	Passthrough bool
+	// ProxyProtocol accepts the PROXY protocol in front of connections.
+	ProxyProtocol *ProxyProtocolIn
+	// MaxConnections bounds the open connections of the server; 0 leaves it to
+	// the settings.
+	MaxConnections uint32
+}
+
+// ProxyProtocolIn is from whom a listener takes the PROXY protocol.
+type ProxyProtocolIn struct {
+	// Trusted are CIDRs; connections of others are taken without it. Empty
+	// trusts everybody.
+	Trusted []string
 }
 
 // ServerHost is one host of a server: which route sets may claim it, and the

@@ -42,6 +42,17 @@ func TableName(b Bind) string {
 // and of the RouteConfiguration behind it: "http.80/a.example.com".
 func ScopeName(table, host string) string { return table + "/" + host }
 
+// SecretName returns the name under which a Secret object is served to
+// clusters: "secret/namespace/name" for the key pair, with "/ca" behind it for
+// the authorities that it trusts.
+func SecretName(namespace, name string, ca bool) string {
+	s := "secret/" + namespace + "/" + name
+	if ca {
+		s += "/ca"
+	}
+	return s
+}
+
 // The extension configs of the scoped layout; see package gateway.
 const (
 	ExtensionFallback        = "sluice.fallback"

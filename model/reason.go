@@ -20,6 +20,13 @@ const (
 	ReasonDestinationMissing Reason = "DestinationMissing" // no service has this host
 	ReasonPortMissing        Reason = "PortMissing"        // the service lacks the port, or the port is ambiguous
 	ReasonSubsetMissing      Reason = "SubsetMissing"      // no destination rule defines the subset
+	ReasonCredentialMissing  Reason = "CredentialMissing"  // no Secret has this name
+	ReasonCredentialInvalid  Reason = "CredentialInvalid"  // the Secret does not hold what is needed
+	ReasonDelegateMissing    Reason = "DelegateMissing"    // no route set has this name, or it is not visible
+	ReasonDelegateConflict   Reason = "DelegateConflict"   // a delegated match contradicts the rule that delegates
+	ReasonNotVisible         Reason = "NotVisible"         // exportTo of the other object leaves this one out
+	ReasonWaitingForMesh     Reason = "WaitingForMesh"     // for sidecars, which do not exist yet
+	ReasonExtension          Reason = "Extension"          // Sluice goes beyond the API here
 	ReasonUnreachableRule    Reason = "UnreachableRule"    // a rule before it takes every request
 	ReasonNotAttached        Reason = "NotAttached"        // nothing serves the object
 	ReasonIgnoredDuplicate   Reason = "IgnoredDuplicate"   // an older object already says this

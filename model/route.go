@@ -12,16 +12,22 @@ type RouteSet struct {
 	// Gateways are the gateways it binds to, in the order given.
 	Gateways []GatewayRef
 	// Mesh is set when the rules are (also) for sidecars.
-	Mesh bool
-	HTTP []HTTPRule
+	Mesh     bool
+	HTTP     []HTTPRule
+	TLS      []TLSRule
+	TCP      []TCPRule
+	ExportTo Visibility
 }
 
 // GatewayRef names a gateway by namespace and name.
 type GatewayRef struct{ Namespace, Name string }
 
-// HTTPRule is one entry of a route set. Exactly one of Route, Redirect, Direct
-// and Fault says what happens.
+// HTTPRule is one entry of a route set. Exactly one of Route, Redirect, Direct,
+// Delegate and Fault says what happens.
 type HTTPRule struct {
+	// Owner is the object that holds the rule when that is not the route set
+	// itself: rules come from another set by delegation.
+	Owner Ref
 	// Field is the path of the rule in its object: "spec.http[3]".
 	Field string
 	Name  string
@@ -35,6 +41,8 @@ type HTTPRule struct {
 	Route    []WeightedDestination
 	Redirect *Redirect
 	Direct   *DirectResponse
+	// Delegate names the route set whose rules take the place of this one.
+	Delegate *Delegate
 	// Fault replaces the action of a rule that cannot be served as written.
 	Fault *RuleFault
 
@@ -44,7 +52,13 @@ type HTTPRule struct {
 	Timeout *time.Duration
 	// Retries is nil for the default policy.
 	Retries *Retries
+	Inject  *FaultInjection
+	Mirrors []Mirror
+	CORS    *CORSPolicy
 }
+
+// Delegate names a route set without hosts of its own.
+type Delegate struct{ Namespace, Name string }
 
 // RuleFault is why a rule answers 500 instead of what was written.
 type RuleFault struct {
@@ -70,6 +84,11 @@ type Match struct {
 	// MeshOnly is set when it lists nothing but the mesh.
 	Gateways []GatewayRef
 	MeshOnly bool
+	// SourceLabels and SourceNamespace are of the proxy that routes.
+	SourceLabels    map[string]string
+	SourceNamespace string
+	// StatPrefix groups the statistics of the route.
+	StatPrefix string
 }
 
 // MatchKind is how a [StringMatch] compares.
@@ -119,6 +138,21 @@ type Target struct {
 	Cluster string // "" when missing
 	Reason  Reason // why it is missing
 	Message string // the same in a sentence
+	// Hash is the consistent hash of the destination's policy; nil without one.
+	Hash *ConsistentHash
+	// Stream is what the policy says of TCP connections; nil without one.
+	Stream *StreamPolicy
+	// Dynamic is set when the cluster resolves the name that the client asked
+	// for.
+	Dynamic bool
+}
+
+// StreamPolicy is the part of a policy that the TCP proxy in front of a
+// destination carries out.
+type StreamPolicy struct {
+	IdleTimeout           *time.Duration
+	MaxConnectionDuration *time.Duration
+	Tunnel                *Tunnel
 }
 
 // RedirectPort says which port a redirect's Location carries.

@@ -33,6 +33,8 @@ type Settings struct {
 	TrustedHops uint32
 	// HTTP10 accepts HTTP/1.0.
 	HTTP10 bool
+	// KeepHeaderCase sends HTTP/1 headers on in the case in which they came.
+	KeepHeaderCase bool
 	// ListenerConnections and MaxConnections bound open connections of a
 	// listener and of the proxy.
 	ListenerConnections uint32

@@ -50,7 +50,7 @@ type ClusterInput struct {
 	Endpoints []model.Endpoint
 	// Labels choose the endpoints of the subset; nil takes all.
 	Labels       map[string]string
-	LoadBalancer model.LoadBalancer
+	LoadBalancer model.Balancing
 	// Settings are within the bounds that package settings enforces.
 	Settings model.Settings
 }
@@ -66,7 +66,7 @@ type ClusterInput struct {
 //
 // A DNS service without endpoints resolves its own host; if that is a wildcard,
 // or if the subset's labels choose no endpoint, the cluster has none.
-// [model.LoadBalancerPassthrough] is treated as the default; the caller reports
+// [model.BalancingPassthrough] is treated as the default; the caller reports
 // it.
 func Cluster(in ClusterInput) *clusterv3.Cluster {
 	name := model.ClusterName(in.Destination)
@@ -132,11 +132,11 @@ func discoverByDNS(c *clusterv3.Cluster, in ClusterInput) {
 	}}
 }
 
-func lbPolicy(lb model.LoadBalancer) clusterv3.Cluster_LbPolicy {
+func lbPolicy(lb model.Balancing) clusterv3.Cluster_LbPolicy {
 	switch lb {
-	case model.LoadBalancerRoundRobin:
+	case model.BalancingRoundRobin:
 		return clusterv3.Cluster_ROUND_ROBIN
-	case model.LoadBalancerRandom:
+	case model.BalancingRandom:
 		return clusterv3.Cluster_RANDOM
 	default:
 		return clusterv3.Cluster_LEAST_REQUEST

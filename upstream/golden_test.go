@@ -32,7 +32,7 @@ type destination struct {
 	Resolution   model.Resolution
 	Endpoints    []model.Endpoint
 	Labels       map[string]string
-	LoadBalancer model.LoadBalancer
+	LoadBalancer model.Balancing
 }
 
 func (d destination) cluster() upstream.ClusterInput {

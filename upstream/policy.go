@@ -15,16 +15,16 @@ import (
 //
 // Source: Istio merges rules for one host by appending their subsets and
 // keeping the first traffic policy.
-func LoadBalancer(rules []*model.DestinationPolicy, subset string) model.LoadBalancer {
-	if s, ok := Subset(rules, subset); ok && s.Traffic != nil && s.Traffic.LoadBalancer != model.LoadBalancerDefault {
-		return s.Traffic.LoadBalancer
+func LoadBalancer(rules []*model.DestinationPolicy, subset string) model.Balancing {
+	if s, ok := Subset(rules, subset); ok && s.Traffic != nil && s.Traffic.LoadBalancer != nil && s.Traffic.LoadBalancer.Simple != model.BalancingDefault {
+		return s.Traffic.LoadBalancer.Simple
 	}
 	for _, rule := range rules {
-		if rule.Traffic != nil {
-			return rule.Traffic.LoadBalancer
+		if rule.Traffic != nil && rule.Traffic.LoadBalancer != nil {
+			return rule.Traffic.LoadBalancer.Simple
 		}
 	}
-	return model.LoadBalancerDefault
+	return model.BalancingDefault
 }
 
 // Subset returns the subset of that name from the oldest rule that has it, and

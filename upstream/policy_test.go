@@ -16,35 +16,35 @@ func rule(name string, traffic *model.TrafficPolicy, subsets ...model.Subset) *m
 	}
 }
 
-func traffic(lb model.LoadBalancer) *model.TrafficPolicy {
-	return &model.TrafficPolicy{LoadBalancer: lb}
+func traffic(lb model.Balancing) *model.TrafficPolicy {
+	return &model.TrafficPolicy{LoadBalancer: &model.LoadBalancer{Simple: lb}}
 }
 
 func TestLoadBalancer(t *testing.T) {
-	v1 := model.Subset{Name: "v1", Traffic: traffic(model.LoadBalancerRandom)}
+	v1 := model.Subset{Name: "v1", Traffic: traffic(model.BalancingRandom)}
 	v2 := model.Subset{Name: "v2"}
-	v3 := model.Subset{Name: "v3", Traffic: traffic(model.LoadBalancerDefault)}
+	v3 := model.Subset{Name: "v3", Traffic: traffic(model.BalancingDefault)}
 	cases := []struct {
 		name   string
 		rules  []*model.DestinationPolicy
 		subset string
-		want   model.LoadBalancer
+		want   model.Balancing
 	}{
-		{"no rule", nil, "", model.LoadBalancerDefault},
-		{"host", []*model.DestinationPolicy{rule("a", traffic(model.LoadBalancerRoundRobin))}, "", model.LoadBalancerRoundRobin},
+		{"no rule", nil, "", model.BalancingDefault},
+		{"host", []*model.DestinationPolicy{rule("a", traffic(model.BalancingRoundRobin))}, "", model.BalancingRoundRobin},
 		{"first traffic policy wins", []*model.DestinationPolicy{
-			rule("a", nil, v2), rule("b", traffic(model.LoadBalancerRoundRobin)), rule("c", traffic(model.LoadBalancerRandom)),
-		}, "", model.LoadBalancerRoundRobin},
+			rule("a", nil, v2), rule("b", traffic(model.BalancingRoundRobin)), rule("c", traffic(model.BalancingRandom)),
+		}, "", model.BalancingRoundRobin},
 		{"the first wins even if it says nothing of load balancers", []*model.DestinationPolicy{
-			rule("a", traffic(model.LoadBalancerDefault)), rule("b", traffic(model.LoadBalancerRandom)),
-		}, "", model.LoadBalancerDefault},
-		{"subset over host", []*model.DestinationPolicy{rule("a", traffic(model.LoadBalancerRoundRobin), v1)}, "v1", model.LoadBalancerRandom},
+			rule("a", traffic(model.BalancingDefault)), rule("b", traffic(model.BalancingRandom)),
+		}, "", model.BalancingDefault},
+		{"subset over host", []*model.DestinationPolicy{rule("a", traffic(model.BalancingRoundRobin), v1)}, "v1", model.BalancingRandom},
 		{"subset of a younger rule over host", []*model.DestinationPolicy{
-			rule("a", traffic(model.LoadBalancerRoundRobin)), rule("b", nil, v1),
-		}, "v1", model.LoadBalancerRandom},
-		{"subset without policy inherits", []*model.DestinationPolicy{rule("a", traffic(model.LoadBalancerRoundRobin), v2)}, "v2", model.LoadBalancerRoundRobin},
-		{"subset without load balancer inherits", []*model.DestinationPolicy{rule("a", traffic(model.LoadBalancerRoundRobin), v3)}, "v3", model.LoadBalancerRoundRobin},
-		{"unknown subset", []*model.DestinationPolicy{rule("a", traffic(model.LoadBalancerRoundRobin), v1)}, "v9", model.LoadBalancerRoundRobin},
+			rule("a", traffic(model.BalancingRoundRobin)), rule("b", nil, v1),
+		}, "v1", model.BalancingRandom},
+		{"subset without policy inherits", []*model.DestinationPolicy{rule("a", traffic(model.BalancingRoundRobin), v2)}, "v2", model.BalancingRoundRobin},
+		{"subset without load balancer inherits", []*model.DestinationPolicy{rule("a", traffic(model.BalancingRoundRobin), v3)}, "v3", model.BalancingRoundRobin},
+		{"unknown subset", []*model.DestinationPolicy{rule("a", traffic(model.BalancingRoundRobin), v1)}, "v9", model.BalancingRoundRobin},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
@@ -79,9 +79,9 @@ func TestDuplicates(t *testing.T) {
 	moved.Field = "spec.subsets[7]"
 	other := model.Subset{Field: "spec.subsets[3]", Name: "v1", Labels: map[string]string{"v": "2"}}
 	rules := []*model.DestinationPolicy{
-		rule("a", traffic(model.LoadBalancerRandom), v1),
-		rule("b", traffic(model.LoadBalancerRandom), moved),
-		rule("c", traffic(model.LoadBalancerRoundRobin), other),
+		rule("a", traffic(model.BalancingRandom), v1),
+		rule("b", traffic(model.BalancingRandom), moved),
+		rule("c", traffic(model.BalancingRoundRobin), other),
 	}
 	want := []model.Problem{
 		{

@@ -59,23 +59,23 @@ func traffic(in *networking.TrafficPolicy) *model.TrafficPolicy {
 	if in.GetLoadBalancer() == nil {
 		return nil
 	}
-	return &model.TrafficPolicy{LoadBalancer: loadBalancer(in.GetLoadBalancer().GetSimple())}
+	return &model.TrafficPolicy{LoadBalancer: &model.LoadBalancer{Simple: loadBalancer(in.GetLoadBalancer().GetSimple())}}
 }
 
 // loadBalancer returns the algorithm behind a word; LEAST_CONN is what
 // LEAST_REQUEST was called before.
-func loadBalancer(simple networking.LoadBalancerSettings_SimpleLB) model.LoadBalancer {
+func loadBalancer(simple networking.LoadBalancerSettings_SimpleLB) model.Balancing {
 	switch simple {
 	case networking.LoadBalancerSettings_LEAST_CONN, networking.LoadBalancerSettings_LEAST_REQUEST:
-		return model.LoadBalancerLeastRequest
+		return model.BalancingLeastRequest
 	case networking.LoadBalancerSettings_RANDOM:
-		return model.LoadBalancerRandom
+		return model.BalancingRandom
 	case networking.LoadBalancerSettings_ROUND_ROBIN:
-		return model.LoadBalancerRoundRobin
+		return model.BalancingRoundRobin
 	case networking.LoadBalancerSettings_PASSTHROUGH:
-		return model.LoadBalancerPassthrough
+		return model.BalancingPassthrough
 	}
-	return model.LoadBalancerDefault
+	return model.BalancingDefault
 }
 
 // checkSubsetName checks the name of a subset, which becomes part of names in
