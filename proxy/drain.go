@@ -22,7 +22,7 @@ func (r *runner) drain(p *process) {
 		return
 	}
 	r.set(PhaseDraining, func(s *State) { s.PID, s.Epoch = p.pid, p.epoch })
-	r.log.Info("envoy drains", "pid", p.pid, "most", r.opt.DrainTime)
+	r.log.Info("envoy drains", "pid", p.pid, "most", r.opt.drainTime())
 	_, err := ask(p.admin, http.MethodPost, "/healthcheck/fail")
 	if err == nil {
 		_, err = ask(p.admin, http.MethodPost, "/drain_listeners?graceful&skip_exit")
@@ -39,8 +39,8 @@ func (r *runner) drain(p *process) {
 // accept is over, and returns when nobody is connected after that, or the
 // drain time is over.
 func (r *runner) awaitQuiet(p *process) error {
-	closing := r.clock.After(min(r.opt.DrainTime/2, acceptMost))
-	deadline := r.clock.After(r.opt.DrainTime)
+	closing := r.clock.After(min(r.opt.drainTime()/2, acceptMost))
+	deadline := r.clock.After(r.opt.drainTime())
 	accepting := true
 	for {
 		open, err := askConnections(p.admin)
@@ -74,7 +74,7 @@ func (r *runner) awaitQuiet(p *process) error {
 
 // shutdown drains and ends all processes and removes what they left.
 func (r *runner) shutdown() {
-	deadline := r.clock.After(r.opt.DrainTime)
+	deadline := r.clock.After(r.opt.drainTime())
 	if r.current != nil {
 		r.drain(r.current)
 	}

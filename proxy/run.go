@@ -157,7 +157,7 @@ func (r *runner) writeBootstrap(epoch int) error {
 // The sockets of hot restart are in the data directory (owner only) because
 // Envoy's default, abstract sockets, is open to every user of the machine.
 func (r *runner) args(epoch int) []string {
-	drain := seconds(r.opt.DrainTime)
+	drain := seconds(r.opt.drainTime())
 	args := []string{
 		"-c", r.dir.bootstrap(epoch),
 		"--log-level", "info", "--log-format", logFormat, "--log-format-escaped",
@@ -202,7 +202,7 @@ func (r *runner) awaitLive(ctx context.Context) error {
 			if r.parent == nil {
 				return ctx.Err()
 			}
-			stop, deadline = nil, r.clock.After(r.opt.DrainTime)
+			stop, deadline = nil, r.clock.After(r.opt.drainTime())
 		case <-deadline:
 			return ctx.Err()
 		case <-r.clock.After(livePoll):
@@ -235,7 +235,7 @@ func (r *runner) retire(ctx context.Context) {
 	case <-r.current.done: // nobody is left to end it
 	case <-ctx.Done():
 		return
-	case <-r.clock.After(r.opt.DrainTime + parentMargin + stopGrace):
+	case <-r.clock.After(r.opt.drainTime() + parentMargin + stopGrace):
 		r.log.Warn("envoy of the epoch before does not end", "pid", p.pid, "epoch", p.epoch)
 	}
 	r.discard(p)

@@ -48,6 +48,14 @@ type Options struct {
 	Clock Clock
 }
 
+// drainTime is how long connections may finish.
+func (o *Options) drainTime() time.Duration {
+	if o.DrainTime > 0 {
+		return o.DrainTime
+	}
+	return o.Settings.DrainTimeout
+}
+
 // Clock is time as the supervisor sees it.
 type Clock struct {
 	Now   func() time.Time
@@ -92,9 +100,6 @@ func New(o Options) *Supervisor {
 	}
 	if o.Output == nil {
 		o.Output = io.Discard
-	}
-	if o.DrainTime <= 0 {
-		o.DrainTime = o.Settings.DrainTimeout
 	}
 	s := &Supervisor{opt: o, requests: make(chan request), ended: make(chan struct{})}
 	s.state.Store(&State{Phase: PhaseStopped})

@@ -221,7 +221,7 @@ func (g *gateway) restarts(ctx context.Context) error {
 			return nil
 		case <-hup:
 		case s := <-g.settings:
-			if !needsRestart(have, s) {
+			if !g.o.needsRestart(have, s) {
 				continue
 			}
 			have, c.Settings, why = s, &s, "settings of the bootstrap"

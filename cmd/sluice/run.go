@@ -142,7 +142,8 @@ func absolute(dirs []string) []string {
 }
 
 // needsRestart reports whether b cannot take the place of a in a running Envoy:
-// what the bootstrap holds changes only with a new process.
-func needsRestart(a, b model.Settings) bool {
-	return a.MaxHeapBytes != b.MaxHeapBytes || a.MaxConnections != b.MaxConnections
+// what the bootstrap and the flags hold changes only with a new process.
+func (o runOptions) needsRestart(a, b model.Settings) bool {
+	return a.MaxHeapBytes != b.MaxHeapBytes || a.MaxConnections != b.MaxConnections ||
+		o.drainTime == 0 && a.DrainTimeout != b.DrainTimeout
 }

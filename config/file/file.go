@@ -206,33 +206,54 @@ type loop struct {
 	first time.Time   // when the first of them vanished
 }
 
-// events takes an event and all that wait behind it.
+// roundLimit bounds how often a step is put off for events that came while its
+// files were read.
+const roundLimit = 64
+
+// events takes an event and all that wait behind it. While the files are read
+// more may change: those belong to the same step, or it would hold a file
+// without what the file refers to.
 func (l *loop) events(ev fsnotify.Event) {
+	visits := l.visits(append(l.waiting(), ev))
+	if len(visits) == 0 {
+		return
+	}
+	l.changes(func() {
+		for round := 0; len(visits) > 0 && round < roundLimit; round++ {
+			l.tree.process(visits)
+			visits = l.visits(l.tree.watch.past())
+		}
+		l.tree.process(visits)
+	})
+}
+
+// waiting returns the events that are there already.
+func (l *loop) waiting() (out []fsnotify.Event) {
+	for {
+		select {
+		case ev := <-l.tree.watch.events():
+			out = append(out, ev)
+		default:
+			return out
+		}
+	}
+}
+
+// visits returns what has to be looked at because of events, folders before
+// what is in them.
+func (l *loop) visits(events []fsnotify.Event) (out []visit) {
 	seen := map[string]bool{}
-	take := func(ev fsnotify.Event) {
+	for _, ev := range events {
 		if ev.Name != "" {
 			path := filepath.Clean(ev.Name)
 			seen[path] = seen[path] || ev.Has(fsnotify.Create) || ev.Has(fsnotify.Remove) || ev.Has(fsnotify.Rename)
 		}
 	}
-	take(ev)
-	for waiting := true; waiting; {
-		select {
-		case ev := <-l.tree.watch.events():
-			take(ev)
-		default:
-			waiting = false
-		}
-	}
-	var visits []visit
 	for path, force := range seen {
-		visits = append(visits, l.tree.affected(path, force)...)
+		out = append(out, l.tree.affected(path, force)...)
 	}
-	// Folders go before what is in them.
-	slices.SortFunc(visits, func(a, b visit) int { return a.key.compare(b.key) })
-	if len(visits) > 0 {
-		l.change(visits)
-	}
+	slices.SortFunc(out, func(a, b visit) int { return a.key.compare(b.key) })
+	return out
 }
 
 func (l *loop) change(visits []visit) {

@@ -20,8 +20,9 @@ type watcher struct {
 	// faults holds one error when events may have been lost. The errors of
 	// fsnotify pass through a goroutine because it may hold its lock while it
 	// sends one, which would block our next call for good.
-	faults chan error
-	done   chan struct{}
+	faults  chan error
+	done    chan struct{}
+	barrier *barrier
 }
 
 // openWatcher returns nil when the system has no watcher left to give.
@@ -31,7 +32,10 @@ func openWatcher(log *slog.Logger) *watcher {
 		log.Warn("folders cannot be watched, changes are found by the periodic rescan", "error", err)
 		return nil
 	}
-	w := &watcher{fs: fs, users: map[string]int{}, log: log, faults: make(chan error, 1), done: make(chan struct{})}
+	w := &watcher{
+		fs: fs, users: map[string]int{}, log: log, faults: make(chan error, 1), done: make(chan struct{}),
+		barrier: newBarrier(fs),
+	}
 	go w.forward()
 	return w
 }
@@ -50,6 +54,7 @@ func (w *watcher) close() {
 	if w == nil {
 		return
 	}
+	w.barrier.close()
 	_ = w.fs.Close() // nothing to be done about a watcher that does not close
 	<-w.done
 }

@@ -46,6 +46,7 @@ func TestMain(m *testing.M) {
 	build := exec.Command("go", "build", "-o", path, "github.com/sluicegw/sluice/cmd/sluice")
 	build.Stderr = os.Stderr
 	if err := build.Run(); err != nil {
+		os.RemoveAll(dir)
 		fmt.Fprintln(os.Stderr, "build sluice:", err)
 		os.Exit(1)
 	}
@@ -305,9 +306,9 @@ func containsAll(s string, words []string) bool {
 type statusDoc struct {
 	Generation uint64
 	Envoy      struct {
-		Phase, Reason   string
-		PID, Epoch      int
-		Restarts        int
+		Phase, Reason string
+		PID, Epoch    int
+		Restarts      int
 	}
 	Objects []struct {
 		Kind, Namespace, Name string
@@ -380,6 +381,11 @@ func fetch(url, host string) (int, string, error) {
 	if err != nil {
 		return 0, "", err
 	}
+	return send(req, host)
+}
+
+// send sends a request without keeping the connection.
+func send(req *http.Request, host string) (int, string, error) {
 	req.Host = host
 	req.Close = true
 	client := &http.Client{

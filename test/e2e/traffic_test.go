@@ -31,7 +31,9 @@ type traffic struct {
 	t    *testing.T
 	what string
 	stop context.CancelFunc
-	done sync.WaitGroup
+	// after is called when all is answered; may be nil.
+	after func()
+	done  sync.WaitGroup
 
 	mu     sync.Mutex
 	sent   int
@@ -53,6 +55,9 @@ func (tr *traffic) unharmed() {
 	tr.t.Helper()
 	tr.stop()
 	tr.done.Wait()
+	if tr.after != nil {
+		tr.after()
+	}
 	if tr.sent == 0 {
 		tr.t.Errorf("%s: nothing was sent", tr.what)
 	}
@@ -68,22 +73,47 @@ func (w *world) neighbour() *traffic {
 	w.t.Helper()
 	w.answers(neighbourHost, "/", http.StatusOK, "neighbour")
 	ctx, stop := context.WithCancel(context.Background())
-	tr := &traffic{t: w.t, what: "the neighbour", stop: stop}
 	kept, fresh := newClient(), newClient()
 	fresh.Transport.(*http.Transport).DisableKeepAlives = true
 	url := w.url("/poll")
-	tr.done.Go(func() {
-		for i := 0; ctx.Err() == nil; i++ {
-			client := kept
-			if i%2 == 1 {
-				client = fresh
-			}
-			tr.count(post(client, url, neighbourHost, "neighbour neighbour.test /poll"))
-			pause(10 * time.Millisecond)
+	tr := &traffic{t: w.t, what: "the neighbour", stop: stop, after: kept.CloseIdleConnections}
+	tr.poll(ctx, func(turn int) string {
+		client := kept
+		if turn%2 == 1 {
+			client = fresh
 		}
-		kept.CloseIdleConnections()
+		return post(client, url, neighbourHost, "neighbour neighbour.test /poll")
 	})
 	return tr
+}
+
+// readiness polls /readyz in the same way.
+func (w *world) readiness() *traffic {
+	w.t.Helper()
+	w.ready()
+	ctx, stop := context.WithCancel(context.Background())
+	tr := &traffic{t: w.t, what: "readiness", stop: stop}
+	tr.poll(ctx, func(int) string {
+		code, body, err := fetch("http://"+w.admin+"/readyz", "")
+		if err == nil && code != http.StatusOK {
+			err = unexpected(code, body)
+		}
+		if err != nil {
+			return err.Error()
+		}
+		return ""
+	})
+	return tr
+}
+
+// poll repeats something until ctx ends and counts how it went.
+func (tr *traffic) poll(ctx context.Context, once func(turn int) string) {
+	tr.done.Go(func() {
+		for turn := 0; ctx.Err() == nil; turn++ {
+			tr.count(once(turn))
+			pause(10 * time.Millisecond)
+		}
+	})
 }
 
 // openLoop sends requests to a host at a rate, whether the ones before are
@@ -91,8 +121,8 @@ func (w *world) neighbour() *traffic {
 func (w *world) openLoop(host string, rps int) *traffic {
 	w.t.Helper()
 	ctx, stop := context.WithCancel(context.Background())
-	tr := &traffic{t: w.t, what: fmt.Sprintf("%d requests a second to %s", rps, host), stop: stop}
 	client, url := newClient(), w.url("/load")
+	tr := &traffic{t: w.t, what: fmt.Sprintf("%d requests a second to %s", rps, host), stop: stop, after: client.CloseIdleConnections}
 	tr.done.Go(func() {
 		tick := time.NewTicker(time.Second / time.Duration(rps))
 		defer tick.Stop()
@@ -102,7 +132,6 @@ func (w *world) openLoop(host string, rps int) *traffic {
 			flying.Go(func() { tr.count(post(client, url, host, "")) })
 		}
 		flying.Wait()
-		client.CloseIdleConnections()
 	})
 	return tr
 }

@@ -8,6 +8,7 @@ import (
 	"io"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -61,7 +62,21 @@ func yamlSyntax(err error, data []byte) *syntaxError {
 		return &syntaxError{line: 1 + bytes.Count(data[:firstForeign(data)], []byte("\n")), reason: text}
 	}
 	line, _ := strconv.Atoi(m[1]) // digits by the pattern; overflow cannot happen below MaxFileBytes
+	if slices.ContainsFunc(fromZero(), func(words string) bool { return strings.Contains(m[2], words) }) {
+		line++
+	}
+	line = min(line, max(1, bytes.Count(bytes.TrimSuffix(data, []byte("\n")), []byte("\n"))+1)) // not behind the end
 	return &syntaxError{line: line, reason: m[2]}
+}
+
+// fromZero are the words of errors whose lines the YAML library counts from 0:
+// those of its parser. Those of its scanner count from 1.
+func fromZero() []string {
+	return []string{
+		"did not find expected node content", "did not find expected key", "did not find expected '-' indicator",
+		"did not find expected ',' or ']'", "did not find expected ',' or '}'", "did not find expected <document start>",
+		"found undefined tag handle", "found duplicate %",
+	}
 }
 
 // firstForeign returns the offset of the first byte that is not UTF-8 or a
