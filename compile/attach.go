@@ -18,6 +18,7 @@ type attachment struct {
 	// gateway is the gateway through which the route set came.
 	gateway  model.GatewayRef
 	redirect bool // the server answers plain HTTP with a redirect to https
+	stream   bool // of TCP or TLS rules; host is empty
 }
 
 // attached is all that one object brings.
@@ -39,21 +40,25 @@ func compareBind(a, b model.Bind) int {
 }
 
 func compareAttachment(a, b attachment) int {
-	redirect := 0
-	if a.redirect != b.redirect {
-		redirect = 1
-		if b.redirect {
-			redirect = -1
-		}
-	}
 	return cmp.Or(
 		a.by.Compare(b.by),
 		strings.Compare(a.gateway.Namespace, b.gateway.Namespace),
 		strings.Compare(a.gateway.Name, b.gateway.Name),
 		compareBind(a.bind, b.bind),
 		strings.Compare(a.host, b.host),
-		redirect,
+		compareBool(a.redirect, b.redirect),
+		compareBool(a.stream, b.stream),
 	)
+}
+
+func compareBool(a, b bool) int {
+	switch {
+	case a == b:
+		return 0
+	case b:
+		return -1
+	}
+	return 1
 }
 
 // reindexAttached keeps the indexes of attachments.
@@ -64,6 +69,7 @@ func (rs *rules) reindexAttached(before, after attached) {
 	rs.buckets.replace(b.buckets, a.buckets)
 	rs.wild.replace(b.wild, a.wild)
 	rs.bindings.replace(b.bindings, a.bindings)
+	rs.streams.replace(b.streams, a.streams)
 }
 
 // attachedPlaces are the places of one object's attachments in the indexes.
@@ -73,6 +79,7 @@ type attachedPlaces struct {
 	buckets  []entry[bucketKey, string]
 	wild     []entry[model.Bind, string]
 	bindings []entry[hostKey, attachment]
+	streams  []entry[model.Bind, attachment]
 }
 
 func placesOf(a attached) (p attachedPlaces) {
@@ -80,6 +87,10 @@ func placesOf(a attached) (p attachedPlaces) {
 		p.binds = append(p.binds, entry[none, model.Bind]{none{}, b})
 	}
 	for _, at := range a.entries {
+		if at.stream {
+			p.streams = append(p.streams, entry[model.Bind, attachment]{at.bind, at})
+			continue
+		}
 		p.hosts = append(p.hosts, entry[model.Bind, string]{at.bind, at.host})
 		p.buckets = append(p.buckets, entry[bucketKey, string]{bucketKey{at.bind, bucketOf(at.host)}, at.host})
 		p.bindings = append(p.bindings, entry[hostKey, attachment]{hostKey{at.bind, at.host}, at})
@@ -109,12 +120,20 @@ func (rs *rules) buildAttached(rd *reader, ref model.Ref) attached {
 }
 
 // attachGateway opens the binds of a gateway, claims the hosts of its redirect
-// servers, and reports the hosts that an older gateway holds.
+// servers, and reports what an older gateway holds.
 func (rs *rules) attachGateway(rd *reader, gw *model.Gateway) (a attached) {
 	for i := range gw.Servers {
 		s := &gw.Servers[i]
+		class := rs.class.read(rd, s.Bind)
+		if own := classOf(s); own != class.name {
+			a.faults = append(a.faults, portConflict(gw, s, class))
+			continue
+		}
 		if !slices.Contains(a.binds, s.Bind) {
 			a.binds = append(a.binds, s.Bind)
+		}
+		if class.name != classHTTP {
+			continue
 		}
 		for _, h := range s.Hosts {
 			if owner := rs.hostOwner(rd, s.Bind, h); owner != gw.Ref {
@@ -154,7 +173,14 @@ func (rs *rules) hostOwner(rd *reader, bind model.Bind, h model.ServerHost) mode
 // attachRouteSet pairs the hosts of a route set with the servers of its
 // gateways: the narrower of the two names is what is served.
 func (rs *rules) attachRouteSet(rd *reader, set *model.RouteSet) (a attached) {
-	placed := make([]bool, len(set.Hosts))
+	if len(set.Gateways) > 0 && !set.ExportTo.Shows(rs.fleet.Namespace) {
+		a.faults = append(a.faults, model.Problem{
+			Object: set.Ref, Field: "spec.exportTo", Reason: model.ReasonNotVisible, Severity: model.SeverityError,
+			Message: fmt.Sprintf("it is not exported to namespace %s, in which the gateway runs, so nothing of it is served; add %q to exportTo", rs.fleet.Namespace, rs.fleet.Namespace),
+		})
+		return a
+	}
+	p := placement{set: set, placed: make([]bool, len(set.Hosts))}
 	found := false
 	for i, g := range set.Gateways {
 		gw, ok := rs.objects.read(rd, gatewayObject(g)).(*model.Gateway)
@@ -166,46 +192,72 @@ func (rs *rules) attachRouteSet(rd *reader, set *model.RouteSet) (a attached) {
 			continue
 		}
 		found = true
+		p.gateway = gw
 		for j := range gw.Servers {
-			a.entries = append(a.entries, rs.attachServer(rd, set, gw, &gw.Servers[j], placed)...)
+			a.entries = append(a.entries, rs.attachServer(rd, p, &gw.Servers[j])...)
 		}
 	}
 	slices.SortFunc(a.entries, compareAttachment)
 	a.entries = slices.Compact(a.entries)
-	if !found {
-		return a
+	if found {
+		a.faults = append(a.faults, p.faults()...)
 	}
-	for i, ok := range placed {
+	return a
+}
+
+// placement is a route set on its way to the servers of a gateway.
+type placement struct {
+	set     *model.RouteSet
+	gateway *model.Gateway
+	placed  []bool // by host of the set
+}
+
+func (p placement) faults() (out []model.Problem) {
+	for i, ok := range p.placed {
 		if !ok {
-			a.faults = append(a.faults, model.Problem{
-				Object: set.Ref, Field: fmt.Sprintf("spec.hosts[%d]", i), Reason: model.ReasonHostNotInGateway, Severity: model.SeverityError,
-				Message: fmt.Sprintf("no server of its gateways serves host %q to namespace %s; add it to the hosts of a server", set.Hosts[i], set.Ref.Namespace),
+			out = append(out, model.Problem{
+				Object: p.set.Ref, Field: fmt.Sprintf("spec.hosts[%d]", i), Reason: model.ReasonHostNotInGateway, Severity: model.SeverityError,
+				Message: fmt.Sprintf("no server of its gateways serves host %q to namespace %s; add it to the hosts of a server", p.set.Hosts[i], p.set.Ref.Namespace),
 			})
 		}
 	}
-	return a
+	return out
 }
 
 func gatewayObject(g model.GatewayRef) model.Ref {
 	return model.Ref{Group: "networking.istio.io", Kind: "Gateway", Namespace: g.Namespace, Name: g.Name}
 }
 
-func (rs *rules) attachServer(rd *reader, set *model.RouteSet, gw *model.Gateway, s *model.Server, placed []bool) (out []attachment) {
+func (rs *rules) attachServer(rd *reader, p placement, s *model.Server) (out []attachment) {
+	class := rs.class.read(rd, s.Bind).name
+	if classOf(s) != class {
+		return nil // reported on the gateway
+	}
 	for _, sh := range s.Hosts {
-		if sh.Namespace != "" && sh.Namespace != set.Ref.Namespace {
+		if sh.Namespace != "" && sh.Namespace != p.set.Ref.Namespace {
 			continue
 		}
-		owned := false
-		for i, h := range set.Hosts {
+		owned := class != classHTTP
+		for i, h := range p.set.Hosts {
 			narrow, ok := intersect(h, sh.DNS)
 			if !ok {
 				continue
 			}
-			if !owned && rs.hostOwner(rd, s.Bind, sh) != gw.Ref {
+			if !owned && rs.hostOwner(rd, s.Bind, sh) != p.gateway.Ref {
 				break // reported on the gateway
 			}
-			owned, placed[i] = true, true
-			out = append(out, attachment{bind: s.Bind, host: narrow, by: set.Ref, gateway: gatewayRef(gw), redirect: s.HTTPSRedirect})
+			owned = true
+			at := attachment{bind: s.Bind, by: p.set.Ref, gateway: gatewayRef(p.gateway)}
+			switch {
+			case class == classHTTP:
+				at.host, at.redirect = narrow, s.HTTPSRedirect
+			case len(p.set.TCP)+len(p.set.TLS) > 0:
+				at.stream = true
+			default:
+				continue // no rule for what is spoken there
+			}
+			p.placed[i] = true
+			out = append(out, at)
 		}
 	}
 	return out

@@ -26,18 +26,21 @@ type Options struct {
 	// ScopedAbove is the number of hosts above which a route table takes the
 	// scoped layout, for good; 0 means always.
 	ScopedAbove int
+	// Fleet is what the proxies are.
+	Fleet Fleet
 	// Scoped are the binds whose tables are in the scoped layout already.
 	Scoped []model.Bind
 }
 
 // Compiler holds all objects and everything derived from them.
 type Compiler struct {
-	kinds       map[config.GroupKind]config.Kind
-	scopedAbove int
-	rules       *rules
-	scoped      map[model.Bind]bool
-	resources   map[model.ResourceName]*model.Resource // as published
-	reports     map[string][]model.Problem             // of the rules, as published
+	options   Options
+	rules     *rules
+	scoped    map[model.Bind]bool
+	resources map[model.ResourceName]*model.Resource // as published
+	reports   map[string][]model.Problem             // of the rules, as published
+	lingering map[model.ResourceName]lingering
+	batch     uint64 // counts changes
 }
 
 // Result is what one step changed.
@@ -52,8 +55,8 @@ type Result struct {
 // New returns a compiler without objects.
 func New(o Options) *Compiler {
 	c := &Compiler{
-		kinds: o.Kinds, scopedAbove: o.ScopedAbove, rules: newRules(o.ScopedAbove), scoped: map[model.Bind]bool{},
-		resources: map[model.ResourceName]*model.Resource{}, reports: map[string][]model.Problem{},
+		options: o, rules: newRules(o), scoped: map[model.Bind]bool{},
+		resources: map[model.ResourceName]*model.Resource{}, reports: map[string][]model.Problem{}, lingering: map[model.ResourceName]lingering{},
 	}
 	for _, b := range o.Scoped {
 		c.setScoped(b)
@@ -118,7 +121,7 @@ func (c *Compiler) decode(o config.Object) (v model.Value, problems []model.Prob
 	if !ok {
 		group, version = "", o.APIVersion
 	}
-	kind, ok := c.kinds[config.GroupKind{Group: group, Kind: o.Ref.Kind}]
+	kind, ok := c.options.Kinds[config.GroupKind{Group: group, Kind: o.Ref.Kind}]
 	if !ok {
 		return nil, []model.Problem{{
 			Object: o.Ref, Field: "kind", Reason: model.ReasonUnknownKind, Severity: model.SeverityError,
@@ -145,7 +148,7 @@ func (c *Compiler) decode(o config.Object) (v model.Value, problems []model.Prob
 
 func (c *Compiler) knownKinds() string {
 	var names []string
-	for gk := range c.kinds {
+	for gk := range c.options.Kinds {
 		names = append(names, gk.Kind)
 	}
 	slices.Sort(names)
@@ -194,10 +197,17 @@ func (c *Compiler) collect() Result {
 	for name := range removals {
 		res.Change.Removals = append(res.Change.Removals, name)
 	}
-	c.remember(res)
-	slices.SortFunc(res.Change.Upserts, func(a, b *model.Resource) int { return a.Compare(b.ResourceName) })
+	sortResources(res.Change.Upserts)
 	slices.SortFunc(res.Change.Removals, model.ResourceName.Compare)
+	announced := model.Change{Upserts: slices.Clone(res.Change.Upserts), Removals: res.Change.Removals}
+	c.linger(&announced)
+	c.remember(res)
+	res.Change = announced
 	return res
+}
+
+func sortResources(rs []*model.Resource) {
+	slices.SortFunc(rs, func(a, b *model.Resource) int { return a.Compare(b.ResourceName) })
 }
 
 // remember keeps what was published, for [Compiler.Verify].

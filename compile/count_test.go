@@ -72,13 +72,13 @@ func TestCostOfOneEdit(t *testing.T) {
 		{
 			name:    "a route",
 			value:   func() model.Value { return routesOf(7, 7, "v2") },
-			ran:     map[string]int{"object": 1, "attach": 1, "virtual host": 1, "scoped host": 1},
+			ran:     map[string]int{"object": 1, "attach": 1, "expanded": 1, "virtual host": 1, "scoped host": 1},
 			upserts: 1,
 		},
 		{
 			name:    "an endpoint",
 			value:   func() model.Value { return serviceOf(3, 2) },
-			ran:     map[string]int{"object": 1, "service": 1, "target": 1, "cluster": 1, "endpoints": 1},
+			ran:     map[string]int{"object": 1, "service": 1, "policies": 1, "target": 1, "cluster": 1, "endpoints": 1},
 			upserts: 1,
 		},
 		{
@@ -86,7 +86,7 @@ func TestCostOfOneEdit(t *testing.T) {
 			value: func() model.Value { return routesOf(1_000_000, 5, "v1") },
 			ran: map[string]int{
 				"object": 1, "attach": 1, "bindings": 1, "host buckets": 1, "bucket": 1, "hosts size": 1, "layout": 1,
-				"virtual host": 1, "scoped host": 1, "refusal": 1,
+				"expanded": 1, "virtual host": 1, "scoped host": 1, "refusal": 1,
 			},
 			upserts: 2,
 		},

@@ -28,12 +28,28 @@ func targetFor(d model.Destination, listener uint32) targetKey {
 	return k
 }
 
-// findService returns the oldest service with a host, nil if there is none.
+// findService returns the oldest service with a host that the fleet may see,
+// nil if there is none. A host below a wildcard that is resolved on demand is a
+// DNS service of its own.
 func (rs *rules) findService(rd *reader, host string) *model.Service {
-	var oldest *model.Service
+	if s := rs.oldestService(rd, host); s != nil {
+		return s
+	}
+	for name := host; name != "*"; {
+		name = wider(name)
+		if s := rs.oldestService(rd, name); s != nil && s.Resolution == model.ResolutionDynamic {
+			one := *s
+			one.Hosts, one.Resolution, one.Endpoints = []string{host}, model.ResolutionDNS, nil
+			return &one
+		}
+	}
+	return nil
+}
+
+func (rs *rules) oldestService(rd *reader, host string) (oldest *model.Service) {
 	for _, ref := range rs.servicesByHost.read(rd, host) {
 		s, ok := rs.objects.read(rd, ref).(*model.Service)
-		if ok && (oldest == nil || s.Older(&oldest.Meta)) {
+		if ok && s.ExportTo.Shows(rs.fleet.Namespace) && (oldest == nil || s.Older(&oldest.Meta)) {
 			oldest = s
 		}
 	}
@@ -41,20 +57,70 @@ func (rs *rules) findService(rd *reader, host string) *model.Service {
 }
 
 // findPolicies returns the policies of the most specific name that covers a
-// host, oldest first.
-func (rs *rules) findPolicies(rd *reader, host string) (out []*model.DestinationPolicy) {
-	for name := host; ; {
+// host, oldest first, from the first namespace that has one: that of the fleet,
+// of the service, the root.
+//
+// Source: Istio looks rules up by client, service and root namespace.
+func (rs *rules) findPolicies(rd *reader, host string) []*model.DestinationPolicy {
+	namespaces := []string{rs.fleet.Namespace}
+	if svc := rs.service.read(rd, host); svc != nil {
+		namespaces = append(namespaces, svc.Ref.Namespace)
+	}
+	namespaces = append(namespaces, rs.fleet.RootNamespace)
+	byNamespace := map[string][]*model.DestinationPolicy{}
+	for name := host; ; name = wider(name) {
+		found := map[string][]*model.DestinationPolicy{}
 		for _, ref := range rs.policiesByHost.read(rd, name) {
-			if p, ok := rs.objects.read(rd, ref).(*model.DestinationPolicy); ok {
-				out = append(out, p)
+			if p, ok := rs.objects.read(rd, ref).(*model.DestinationPolicy); ok && rs.applies(p) {
+				found[p.Ref.Namespace] = append(found[p.Ref.Namespace], p)
 			}
 		}
-		if len(out) > 0 || name == "*" {
+		for ns, ps := range found {
+			if byNamespace[ns] == nil {
+				byNamespace[ns] = ps
+			}
+		}
+		if name == "*" {
 			break
 		}
-		name = wider(name)
 	}
-	slices.SortFunc(out, func(a, b *model.DestinationPolicy) int { return a.Compare(&b.Meta) })
+	for _, ns := range namespaces {
+		if out := byNamespace[ns]; len(out) > 0 {
+			slices.SortFunc(out, func(a, b *model.DestinationPolicy) int { return a.Compare(&b.Meta) })
+			return out
+		}
+	}
+	return nil
+}
+
+// applies reports whether a policy is for the proxies of the fleet.
+func (rs *rules) applies(p *model.DestinationPolicy) bool {
+	if p.WorkloadSelector != nil && (p.Ref.Namespace != rs.fleet.Namespace || !carries(rs.fleet.Labels, p.WorkloadSelector)) {
+		return false
+	}
+	return p.ExportTo.Shows(rs.fleet.Namespace)
+}
+
+// checkPolicy reports a policy that rules nothing.
+func (rs *rules) checkPolicy(rd *reader, ref model.Ref) (out resources) {
+	p, ok := rs.objects.read(rd, ref).(*model.DestinationPolicy)
+	if !ok || strings.HasPrefix(p.Host, "*") {
+		return out
+	}
+	warn := func(field, format string, args ...any) {
+		out.faults = append(out.faults, model.Problem{
+			Object: ref, Field: field, Reason: model.ReasonNotAttached, Severity: model.SeverityWarning, Message: fmt.Sprintf(format, args...),
+		})
+	}
+	switch svc := rs.service.read(rd, p.Host); {
+	case svc == nil:
+		warn("spec.host", "no service has the host %q, so this rule does nothing; declare the service or correct the name", p.Host)
+	case !rs.applies(p):
+		warn("spec", "it is not for this gateway, whose namespace is %s, by its workloadSelector or exportTo", rs.fleet.Namespace)
+	case !slices.Contains(rs.policies.read(rd, p.Host), p):
+		warn("metadata.namespace", "rules for %q are taken from the first namespace that has one: %s, %s, %s; move it there or remove the other",
+			p.Host, rs.fleet.Namespace, svc.Ref.Namespace, rs.fleet.RootNamespace)
+	}
 	return out
 }
 
@@ -76,6 +142,9 @@ func (rs *rules) resolve(rd *reader, key targetKey) target {
 	}
 	svc := rs.service.read(rd, d.Host)
 	if svc == nil {
+		if hidden := rs.servicesByHost.read(rd, d.Host); len(hidden) > 0 {
+			return missing(model.ReasonNotVisible, "%v is not exported to namespace %s, in which the gateway runs; add it to its exportTo", hidden[0], rs.fleet.Namespace)
+		}
 		return missing(model.ReasonDestinationMissing, "no service has the host %q; declare it as a ServiceEntry or Service, or correct the name", d.Host)
 	}
 	port, ok := pickPort(svc.Ports, cmp.Or(d.Port, key.listener), d.Port == 0)
@@ -83,12 +152,44 @@ func (rs *rules) resolve(rd *reader, key targetKey) target {
 		return missing(model.ReasonPortMissing, "%v has %s; name one of them in destination.port.number", svc.Ref, portList(svc.Ports, d.Port))
 	}
 	d.Port = port.Number
+	policies := rs.policies.read(rd, d.Host)
 	if d.Subset != "" {
-		if _, ok := upstream.Subset(rs.policies.read(rd, d.Host), d.Subset); !ok {
+		if _, ok := upstream.Subset(policies, d.Subset); !ok {
 			return missing(model.ReasonSubsetMissing, "no DestinationRule for %q defines the subset %q; define it or correct the name", d.Host, d.Subset)
 		}
 	}
-	return target{Target: model.Target{Cluster: model.ClusterName(d)}, destination: d}
+	policy := upstream.Effective(policies, d.Subset, d.Port)
+	if why := rs.missingCredential(rd, policy.TLS, policyNamespace(policies)); why != "" {
+		return missing(model.ReasonCredentialMissing, "the TLS of %v cannot be set up: %s", policies[0].Ref, why)
+	}
+	t := target{Target: model.Target{Cluster: model.ClusterName(d), Dynamic: svc.Resolution == model.ResolutionDynamic}, destination: d}
+	if policy.LoadBalancer != nil {
+		t.Hash = policy.LoadBalancer.Hash
+	}
+	t.Stream = streamPolicy(policy)
+	return t
+}
+
+// streamPolicy is the part of a policy that the TCP proxy carries out, nil if
+// there is none.
+func streamPolicy(p model.TrafficPolicy) *model.StreamPolicy {
+	out := model.StreamPolicy{Tunnel: p.Tunnel}
+	if p.ConnectionPool != nil {
+		out.IdleTimeout, out.MaxConnectionDuration = p.ConnectionPool.TCPIdleTimeout, p.ConnectionPool.MaxConnectionDuration
+	}
+	if out == (model.StreamPolicy{}) {
+		return nil
+	}
+	return &out
+}
+
+// policyNamespace is where the credentials of policies lie: they are all of one
+// namespace.
+func policyNamespace(policies []*model.DestinationPolicy) string {
+	if len(policies) == 0 {
+		return ""
+	}
+	return policies[0].Ref.Namespace
 }
 
 // pickPort finds the port with a number; where the number is only a guess, the
@@ -172,16 +273,23 @@ func (rs *rules) buildCluster(rd *reader, d model.Destination) resources {
 		return resources{}
 	}
 	in := upstream.ClusterInput{
-		Destination: d, Port: p.port, Resolution: p.service.Resolution,
-		Labels: p.subset.Labels, LoadBalancer: upstream.LoadBalancer(p.rules, d.Subset),
-		Settings: *rs.settings.read(rd, none{}),
+		Destination: d, Port: p.port, Resolution: p.service.Resolution, Labels: p.subset.Labels,
+		Policy: upstream.Effective(p.rules, d.Subset, d.Port), PolicyNamespace: policyNamespace(p.rules),
+		SubjectAltNames: p.service.SubjectAltNames, HealthCheck: p.service.HealthCheck,
+		Proxy: rs.fleet.Locality, Settings: *rs.settings.read(rd, none{}),
 	}
 	if in.Resolution == model.ResolutionDNS || in.Resolution == model.ResolutionDNSRoundRobin {
 		in.Endpoints = rs.endpointsOf(rd, p)
 	}
 	needs := upstream.Needs(in)
-	if len(needs) > 0 {
-		rs.endpoints.demand(rd, d)
+	for _, n := range needs {
+		switch n.Type {
+		case model.TypeEndpoint:
+			rs.endpoints.demand(rd, d)
+		case model.TypeSecret:
+			key := credentialKey{in.PolicyNamespace, in.Policy.TLS.Credential}
+			rs.secret.demand(rd, secretKey{key, n.Name == model.SecretName(key.namespace, key.name, true)})
+		}
 	}
 	out := resourcesOf(part{
 		name: model.ResourceName{Type: model.TypeCluster, Name: model.ClusterName(d)}, msg: upstream.Cluster(in),
@@ -200,6 +308,7 @@ func (rs *rules) buildEndpoints(rd *reader, d model.Destination) resources {
 		name: model.ResourceName{Type: model.TypeEndpoint, Name: model.ClusterName(d)},
 		msg: upstream.Endpoints(upstream.EndpointsInput{
 			Destination: d, Port: p.port, Endpoints: rs.endpointsOf(rd, p), Labels: p.subset.Labels,
+			Policy: upstream.Effective(p.rules, d.Subset, d.Port), Proxy: rs.fleet.Locality,
 		}),
 		owners: p.owners(),
 	})

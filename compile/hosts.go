@@ -16,6 +16,7 @@ import (
 // for the domain.
 type virtualHost struct {
 	encoded   []byte
+	plain     []byte // as a plain table holds it: many routes as a tree
 	maxDirect uint32 // bytes of the largest direct response body
 	owners    []model.Ref
 	faults    []model.Problem
@@ -35,16 +36,17 @@ func (rs *rules) buildHost(rd *reader, key hostKey) virtualHost {
 	in := routing.HostInput{
 		Table: model.TableName(key.bind), Port: key.bind.Port, Host: key.host,
 		Targets: map[model.Destination]model.Target{},
+		Proxy:   routing.Proxy{Labels: rs.fleet.Labels, Namespace: rs.fleet.Namespace},
 	}
 	in.Bindings, in.HTTPSRedirect = rs.bindingsOf(rd, key)
 	clusters := map[string]model.Destination{}
 	owners := make([]model.Ref, 0, len(in.Bindings)+1)
 	for _, b := range in.Bindings {
-		owners = append(owners, b.Set.Ref)
+		owners = append(owners, ownersOf(b.Set)...)
 		for i := range b.Set.HTTP {
-			for _, d := range b.Set.HTTP[i].Route {
-				t := rs.target.read(rd, targetFor(d.Destination, key.bind.Port))
-				in.Targets[d.Destination] = t.Target
+			for _, d := range destinationsOf(&b.Set.HTTP[i]) {
+				t := rs.target.read(rd, targetFor(d, key.bind.Port))
+				in.Targets[d] = t.Target
 				if t.Cluster != "" {
 					clusters[t.Cluster] = t.destination
 				}
@@ -54,10 +56,10 @@ func (rs *rules) buildHost(rd *reader, key hostKey) virtualHost {
 	vh, faults := routing.VirtualHost(in)
 	out := virtualHost{owners: owners, faults: faults, maxDirect: routing.MaxDirectBody(vh)}
 	var err error
-	if out.encoded, err = encode(vh); err != nil {
+	if out.encoded, out.plain, err = encodeHost(vh); err != nil {
 		name := model.ResourceName{Type: model.TypeRoute, Name: model.ScopeName(in.Table, key.host)}
 		out.faults = append(out.faults, refused(owners, name, err))
-		out.encoded, _ = encode(routing.Refusal(in)) // of fixed shape
+		out.encoded, out.plain, _ = encodeHost(routing.Refusal(in)) // of fixed shape
 		return out
 	}
 	for _, name := range routing.Clusters(vh) {
@@ -68,13 +70,49 @@ func (rs *rules) buildHost(rd *reader, key hostKey) virtualHost {
 	return out
 }
 
+// encodeHost encodes a virtual host for both layouts.
+func encodeHost(vh *routev3.VirtualHost) (list, plain []byte, err error) {
+	if list, err = encode(vh); err != nil {
+		return nil, nil, err
+	}
+	tree := routing.Tree(vh)
+	if tree == vh {
+		return list, list, nil
+	}
+	plain, err = encode(tree)
+	return list, plain, err
+}
+
+// ownersOf returns a route set and those that it delegates to.
+func ownersOf(set *model.RouteSet) []model.Ref {
+	out := []model.Ref{set.Ref}
+	for i := range set.HTTP {
+		if o := set.HTTP[i].Owner; o != (model.Ref{}) && !slices.Contains(out, o) {
+			out = append(out, o)
+		}
+	}
+	return out
+}
+
+// destinationsOf returns every place that a rule sends to.
+func destinationsOf(r *model.HTTPRule) []model.Destination {
+	out := make([]model.Destination, 0, len(r.Route)+len(r.Mirrors))
+	for i := range r.Route {
+		out = append(out, r.Route[i].Destination)
+	}
+	for i := range r.Mirrors {
+		out = append(out, r.Mirrors[i].Destination)
+	}
+	return out
+}
+
 // bindingsOf returns the route sets of a host, oldest first, and whether its
 // plain HTTP is redirected.
 func (rs *rules) bindingsOf(rd *reader, key hostKey) (out []routing.Binding, redirect bool) {
 	for _, at := range rs.bindings.read(rd, key) {
 		redirect = redirect || at.redirect
-		set, ok := rs.objects.read(rd, at.by).(*model.RouteSet)
-		if !ok {
+		set := rs.expanded.read(rd, at.by).set
+		if set == nil {
 			continue // a gateway's own redirect
 		}
 		// entries of one object are neighbours
@@ -99,7 +137,7 @@ func (rs *rules) buildPlainTable(rd *reader, bind model.Bind) resources {
 	var owners []model.Ref
 	for _, h := range hosts {
 		v := rs.host.read(rd, hostKey{bind, h})
-		encoded = append(encoded, v.encoded)
+		encoded = append(encoded, v.plain)
 		maxDirect = max(maxDirect, v.maxDirect)
 		owners = append(owners, v.owners...)
 	}
@@ -117,7 +155,11 @@ func (rs *rules) buildScopedHost(rd *reader, key hostKey) resources {
 	if err := proto.Unmarshal(v.encoded, vh); err != nil {
 		return resources{faults: []model.Problem{refused(v.owners, model.ResourceName{Type: model.TypeRoute, Name: name}, err)}}
 	}
-	routes := part{name: model.ResourceName{Type: model.TypeRoute, Name: name}, msg: gateway.ScopedTable(table, vh, v.maxDirect), owners: v.owners}
+	rc := gateway.ScopedTable(table, vh, v.maxDirect)
+	for i := range rc.GetVirtualHosts() {
+		rc.VirtualHosts[i] = routing.Tree(rc.VirtualHosts[i])
+	}
+	routes := part{name: model.ResourceName{Type: model.TypeRoute, Name: name}, msg: rc, owners: v.owners}
 	scope := part{
 		name: model.ResourceName{Type: model.TypeScope, Name: name}, msg: gateway.Scope(table, key.host),
 		needs: []model.ResourceName{routes.name}, owners: v.owners,

@@ -6,6 +6,7 @@ import (
 
 	"github.com/sluicegw/sluice/gateway"
 	"github.com/sluicegw/sluice/model"
+	"github.com/sluicegw/sluice/upstream"
 )
 
 // bucketCount is the number of parts of a scoped table.
@@ -43,9 +44,16 @@ func (rs *rules) isScoped(rd *reader, bind model.Bind) bool {
 }
 
 func (rs *rules) buildListener(rd *reader, bind model.Bind) resources {
+	if rs.class.read(rd, bind).name != classHTTP {
+		return rs.buildStreamListener(rd, bind)
+	}
 	in := gateway.ListenerInput{
 		Bind: bind, Table: model.TableName(bind),
 		Scoped: rs.layout.read(rd, bind), Settings: *rs.settings.read(rd, none{}),
+	}
+	rs.httpTraits(rd, bind, &in)
+	if rs.dynamic.size.read(rd, none{}) > 0 {
+		in.DNSCache = upstream.DNSCache()
 	}
 	rs.table.demand(rd, bind)
 	if in.Scoped {

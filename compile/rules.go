@@ -13,10 +13,12 @@ import (
 const (
 	rankInput       rank = iota // objects as declared, sticky layouts
 	rankObjectIndex             // objects by host, by bind, …
+	rankBind                    // bind → what is spoken there
 	rankAttach                  // object → the hosts it brings to which bind
 	rankAttachIndex             // hosts by bind, route sets by host
-	rankService                 // host → the service and the policies that rule it
-	rankTarget                  // destination → cluster, or why not; layouts; settings
+	rankService                 // host → its service; credentials; delegation
+	rankPolicy                  // host → the policies that rule it; layouts; settings
+	rankTarget                  // destination → cluster, or why not
 	rankBinds                   // root: every bind
 	rankListener                // bind → listener
 	rankTable                   // bind → what its route table consists of
@@ -57,6 +59,7 @@ type selectorKey struct{ namespace, label, value string }
 type rules struct {
 	g           *graph
 	scopedAbove int
+	fleet       Fleet
 	defaults    *model.Settings
 
 	objects *input[model.Ref, model.Value]
@@ -70,19 +73,25 @@ type rules struct {
 	gatewaysByBind  *index[model.Bind, model.Ref]
 	serversByHost   *index[serverHostKey, model.Ref]
 	settingsObjects *index[none, model.Ref]
+	dynamic         *index[none, model.Ref] // services that resolve what clients ask for
 
+	class    *rule[model.Bind, serverClass]
 	attach   *rule[model.Ref, attached]
 	binds    *index[none, model.Bind]
 	hosts    *index[model.Bind, string]
 	buckets  *index[bucketKey, string]
 	wild     *index[model.Bind, string]
 	bindings *index[hostKey, attachment]
+	streams  *index[model.Bind, attachment]
 
-	service  *rule[string, *model.Service]
-	policies *rule[string, []*model.DestinationPolicy]
-	settings *rule[none, *model.Settings]
-	layout   *rule[model.Bind, bool]
-	target   *rule[targetKey, target]
+	expanded   *rule[model.Ref, expansion]
+	credential *rule[credentialKey, credential]
+	service    *rule[string, *model.Service]
+	checked    *rule[model.Ref, resources]
+	policies   *rule[string, []*model.DestinationPolicy]
+	settings   *rule[none, *model.Settings]
+	layout     *rule[model.Bind, bool]
+	target     *rule[targetKey, target]
 
 	root       *rule[none, none]
 	listener   *rule[model.Bind, resources]
@@ -94,21 +103,25 @@ type rules struct {
 	fallback   *rule[none, resources]
 	cluster    *rule[model.Destination, resources]
 	endpoints  *rule[model.Destination, resources]
+	secret     *rule[secretKey, resources]
 }
 
-func newRules(scopedAbove int) *rules {
+func newRules(o Options) *rules {
 	g := newGraph()
 	defaults := model.DefaultSettings()
-	rs := &rules{g: g, scopedAbove: scopedAbove, defaults: &defaults}
+	rs := &rules{g: g, scopedAbove: o.ScopedAbove, fleet: o.Fleet, defaults: &defaults}
 	rs.objects = newInput[model.Ref, model.Value](g, "object")
 	rs.sticky = newInput[model.Bind, bool](g, "sticky layout")
 	rs.refused = newInput[model.ResourceName, Refusal](g, "refusal")
 	rs.indexObjects(g)
 	rs.indexAttachments(g)
+	rs.expanded = newRule(g, "expanded", rankService, rs.expand, expansion.equal)
 	rs.service = newRule(g, "service", rankService, rs.findService, same[*model.Service])
-	rs.policies = newRule(g, "policies", rankService, rs.findPolicies, slices.Equal[[]*model.DestinationPolicy])
-	rs.settings = newRule(g, "settings", rankTarget, rs.findSettings, same[*model.Settings])
-	rs.layout = newRule(g, "layout", rankTarget, rs.isScoped, same[bool])
+	rs.credential = newRule(g, "credential", rankService, rs.readCredential, credential.equal)
+	rs.policies = newRule(g, "policies", rankPolicy, rs.findPolicies, slices.Equal[[]*model.DestinationPolicy])
+	rs.settings = newRule(g, "settings", rankPolicy, rs.findSettings, same[*model.Settings])
+	rs.layout = newRule(g, "layout", rankPolicy, rs.isScoped, same[bool])
+	rs.checked = newRule(g, "policy check", rankTarget, rs.checkPolicy, resources.equal)
 	rs.target = newRule(g, "target", rankTarget, rs.resolve, sameTarget)
 	rs.root = newRule(g, "root", rankBinds, rs.demandListeners, same[none])
 	rs.listener = newRule(g, "listener", rankListener, rs.buildListener, resources.equal)
@@ -120,6 +133,7 @@ func newRules(scopedAbove int) *rules {
 	rs.fallback = newRule(g, "fallback", rankHostTable, rs.buildFallback, resources.equal)
 	rs.cluster = newRule(g, "cluster", rankCluster, rs.buildCluster, resources.equal)
 	rs.endpoints = newRule(g, "endpoints", rankEndpoints, rs.buildEndpoints, resources.equal)
+	rs.secret = newRule(g, "secret", rankEndpoints, rs.buildSecret, resources.equal)
 	rs.root.pin(none{})
 	rs.settings.pin(none{})
 	return rs
@@ -134,10 +148,12 @@ func (rs *rules) indexObjects(g *graph) {
 	rs.slices = newIndex[model.Ref](g, "slices by service", rankObjectIndex, model.Ref.Compare)
 	rs.gatewaysByBind = newIndex[model.Bind](g, "gateways by bind", rankObjectIndex, model.Ref.Compare)
 	rs.serversByHost = newIndex[serverHostKey](g, "servers by host", rankObjectIndex, model.Ref.Compare)
+	rs.dynamic = newIndex[none](g, "dynamic services", rankObjectIndex, model.Ref.Compare)
 	rs.settingsObjects = newIndex[none](g, "settings objects", rankObjectIndex, model.Ref.Compare)
 }
 
 func (rs *rules) indexAttachments(g *graph) {
+	rs.class = newRule(g, "class", rankBind, rs.findClass, same[serverClass])
 	rs.attach = newRule(g, "attach", rankAttach, rs.buildAttached, attached.equal)
 	rs.attach.changed = rs.reindexAttached
 	rs.binds = newIndex[none](g, "binds", rankAttachIndex, compareBind)
@@ -145,6 +161,7 @@ func (rs *rules) indexAttachments(g *graph) {
 	rs.buckets = newIndex[bucketKey](g, "host buckets", rankAttachIndex, strings.Compare)
 	rs.wild = newIndex[model.Bind](g, "wildcard hosts", rankAttachIndex, strings.Compare)
 	rs.bindings = newIndex[hostKey](g, "bindings", rankAttachIndex, compareAttachment)
+	rs.streams = newIndex[model.Bind](g, "stream bindings", rankAttachIndex, compareAttachment)
 }
 
 // set puts one object in the place of the one before it; nil removes it.
@@ -159,20 +176,19 @@ func (rs *rules) set(ref model.Ref, v model.Value) {
 	rs.gatewaysByBind.replace(b.gateways, a.gateways)
 	rs.serversByHost.replace(b.servers, a.servers)
 	rs.settingsObjects.replace(b.settings, a.settings)
-	if attaches(v) {
+	rs.dynamic.replace(b.dynamic, a.dynamic)
+	switch v.(type) {
+	case *model.Gateway, *model.RouteSet:
 		rs.attach.pin(ref)
+	case *model.DestinationPolicy:
+		rs.checked.pin(ref)
 	}
 }
 
-// forget drops the root of a removed object once its absence has settled.
-func (rs *rules) forget(ref model.Ref) { rs.attach.unpin(ref) }
-
-func attaches(v model.Value) bool {
-	switch v.(type) {
-	case *model.Gateway, *model.RouteSet:
-		return true
-	}
-	return false
+// forget drops the roots of a removed object once its absence has settled.
+func (rs *rules) forget(ref model.Ref) {
+	rs.attach.unpin(ref)
+	rs.checked.unpin(ref)
 }
 
 // serverHostKey is a host of a server as written, on its bind.
@@ -190,6 +206,7 @@ type objectEntries struct {
 	gateways  []entry[model.Bind, model.Ref]
 	servers   []entry[serverHostKey, model.Ref]
 	settings  []entry[none, model.Ref]
+	dynamic   []entry[none, model.Ref]
 }
 
 func entriesOf(v model.Value) (e objectEntries) {
@@ -197,6 +214,9 @@ func entriesOf(v model.Value) (e objectEntries) {
 	case *model.Service:
 		for _, h := range o.Hosts {
 			e.services = append(e.services, entry[string, model.Ref]{h, o.Ref})
+		}
+		if o.Resolution == model.ResolutionDynamic {
+			e.dynamic = append(e.dynamic, entry[none, model.Ref]{none{}, o.Ref})
 		}
 	case *model.DestinationPolicy:
 		e.policies = append(e.policies, entry[string, model.Ref]{o.Host, o.Ref})

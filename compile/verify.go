@@ -14,7 +14,9 @@ import (
 // problems. It returns the first difference, nil if there is none. It costs as
 // much as the first step.
 func (c *Compiler) Verify() error {
-	fresh := New(Options{ScopedAbove: c.scopedAbove, Scoped: c.Scoped()})
+	o := c.options
+	o.Scoped = c.Scoped()
+	fresh := New(o)
 	for ref, v := range c.rules.objects.values {
 		fresh.rules.set(ref, v)
 	}

@@ -37,7 +37,9 @@ func (w world) host() string {
 }
 
 func (w world) object() model.Value {
-	switch w.r.IntN(12) {
+	switch w.r.IntN(13) {
+	case 12:
+		return &model.Opaque{Meta: w.meta(w.ref("", "Secret")), Content: map[string][]byte{"ca.crt": []byte(w.pick("not PEM", ""))}}
 	case 0, 1:
 		return w.gateway()
 	case 2, 3, 4, 5:
@@ -58,10 +60,11 @@ func (w world) gateway() model.Value {
 	gw := &model.Gateway{Meta: w.meta(w.ref("networking.istio.io", "Gateway"))}
 	for i := range 1 + w.r.IntN(2) {
 		s := model.Server{
-			Field: fmt.Sprintf("spec.servers[%d]", i), Protocol: model.ProtocolHTTP,
+			Field: fmt.Sprintf("spec.servers[%d]", i), Protocol: model.Protocol(w.pick("HTTP", "HTTP", "HTTP", "GRPC-WEB", "TCP", "UDP", "TLS")),
 			Bind:          model.Bind{Address: w.pick(model.AnyAddress, "127.0.0.1"), Port: uint32(80 + w.r.IntN(2))},
 			HTTPSRedirect: w.some(0.2),
 		}
+		s.Passthrough = s.Protocol == model.ProtocolTLS
 		for range 1 + w.r.IntN(3) {
 			s.Hosts = append(s.Hosts, model.ServerHost{Namespace: w.pick("", "", "shop"), DNS: w.host()})
 		}
@@ -79,10 +82,37 @@ func (w world) routeSet() model.Value {
 		g := w.ref("", "")
 		rs.Gateways = append(rs.Gateways, model.GatewayRef{Namespace: g.Namespace, Name: g.Name})
 	}
+	if w.some(0.15) { // a delegate child
+		rs.Hosts, rs.Gateways = nil, nil
+	}
 	for i := range 1 + w.r.IntN(3) {
 		rs.HTTP = append(rs.HTTP, w.rule(fmt.Sprintf("spec.http[%d]", i), rs))
 	}
+	if w.some(0.3) {
+		rs.TCP = []model.TCPRule{{Field: "spec.tcp[0]", Route: []model.WeightedDestination{w.destination("spec.tcp[0].route[0]")}}}
+	}
+	if w.some(0.3) {
+		rs.TLS = []model.TLSRule{{
+			Field: "spec.tls[0]", Route: []model.WeightedDestination{w.destination("spec.tls[0].route[0]")},
+			Matches: []model.TLSMatch{{Field: "spec.tls[0].match[0]", SNI: []string{w.host()}}},
+		}}
+	}
+	rs.ExportTo = w.visibility()
 	return rs
+}
+
+func (w world) visibility() model.Visibility {
+	if w.some(0.9) {
+		return nil
+	}
+	return model.Visibility{w.pick("default", "shop")}
+}
+
+func (w world) destination(field string) model.WeightedDestination {
+	return model.WeightedDestination{
+		Field: field, Weight: uint32(1 + w.r.IntN(99)),
+		Destination: model.Destination{Host: w.serviceHost(), Subset: w.pick("", "", "v1", "v2"), Port: []uint32{0, 80, 8080}[w.r.IntN(3)]},
+	}
 }
 
 func (w world) rule(field string, rs *model.RouteSet) model.HTTPRule {
@@ -92,12 +122,15 @@ func (w world) rule(field string, rs *model.RouteSet) model.HTTPRule {
 		if w.some(0.3) {
 			m.Port = 80
 		}
-		if w.some(0.2) {
+		if w.some(0.2) && len(rs.Gateways) > 0 {
 			m.Gateways = rs.Gateways[:1]
 		}
 		r.Matches = append(r.Matches, m)
 	}
-	switch w.r.IntN(6) {
+	switch w.r.IntN(7) {
+	case 2:
+		d := w.ref("", "")
+		r.Delegate = &model.Delegate{Namespace: d.Namespace, Name: d.Name}
 	case 0:
 		r.Direct = &model.DirectResponse{Status: 204}
 	case 1:
@@ -105,17 +138,17 @@ func (w world) rule(field string, rs *model.RouteSet) model.HTTPRule {
 	default:
 		n := 1 + w.r.IntN(2)
 		for i := range n {
-			r.Route = append(r.Route, model.WeightedDestination{
-				Field: fmt.Sprintf("%s.route[%d]", field, i), Weight: uint32(1 + w.r.IntN(99)),
-				Destination: model.Destination{Host: w.serviceHost(), Subset: w.pick("", "", "v1", "v2"), Port: []uint32{0, 80, 8080}[w.r.IntN(3)]},
-			})
+			r.Route = append(r.Route, w.destination(fmt.Sprintf("%s.route[%d]", field, i)))
+		}
+		if w.some(0.2) {
+			r.Mirrors = []model.Mirror{{Field: field + ".mirrors[0]", Destination: w.destination("").Destination, Percent: 100}}
 		}
 	}
 	return r
 }
 
 func (w world) serviceHost() string {
-	return w.pick("s1.svc", "s2.svc", "s3.svc", "n1.shop.svc.cluster.local", "dns.example")
+	return w.pick("s1.svc", "s2.svc", "s3.svc", "n1.shop.svc.cluster.local", "dns.example", "a.dyn.example")
 }
 
 func (w world) service() model.Value {
@@ -127,7 +160,10 @@ func (w world) service() model.Value {
 			s.Ports = append(s.Ports, model.ServicePort{Name: fmt.Sprintf("p%d", n), Number: n, Protocol: model.ProtocolHTTP})
 		}
 	}
-	switch w.r.IntN(4) {
+	s.ExportTo = w.visibility()
+	switch w.r.IntN(5) {
+	case 4:
+		s.Hosts, s.Resolution = []string{"*.dyn.example"}, model.ResolutionDynamic
 	case 0:
 		s.Meta = w.meta(w.ref("", "Service"))
 		s.Hosts = []string{s.Ref.Name + "." + s.Ref.Namespace + ".svc.cluster.local"}
@@ -157,6 +193,10 @@ func (w world) policy() model.Value {
 		if w.some(0.7) {
 			p.Subsets = append(p.Subsets, model.Subset{Field: "spec.subsets[0]", Name: n, Labels: map[string]string{"version": n}})
 		}
+	}
+	p.ExportTo = w.visibility()
+	if w.some(0.2) {
+		p.Traffic = &model.TrafficPolicy{TLS: &model.UpstreamTLS{Mode: model.TLSSimple, Credential: w.pick("n1", "n2")}}
 	}
 	if w.some(0.5) {
 		p.Traffic = &model.TrafficPolicy{LoadBalancer: &model.LoadBalancer{Simple: model.Balancing(w.pick("ROUND_ROBIN", "RANDOM", ""))}}

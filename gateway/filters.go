@@ -2,11 +2,24 @@ package gateway
 
 import (
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	dfpcommonv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/common/dynamic_forward_proxy/v3"
+	corsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/cors/v3"
+	dfpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/dynamic_forward_proxy/v3"
+	faultv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/fault/v3"
+	grpcwebv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/grpc_web/v3"
 	luav3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/lua/v3"
 	routerv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/router/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/sluicegw/sluice/model"
+)
+
+// The names under which a route steers the filters that are in every chain: keys
+// of typed_per_filter_config.
+const (
+	FilterFault = "envoy.filters.http.fault"
+	FilterCORS  = "envoy.filters.http.cors"
 )
 
 // httpFilters returns the HTTP filters of every connection manager, in order.
@@ -20,13 +33,38 @@ import (
 //     that know most: a filter there is always in the list and is steered only
 //     by its own per-route type, because switching a filter on or off per route
 //     has no effect on a request that went through the fallback;
-//  4. router.
-func httpFilters(scoped bool) []*hcmv3.HttpFilter {
+//  4. grpc_web (a server of protocol GRPC-WEB): what follows sees gRPC;
+//  5. fault, cors: always there and idle until a route steers them, so that the
+//     first use of either replaces no listener and cuts no WebSocket. An
+//     aborted request gets no CORS headers, as with Istio;
+//  6. dynamic_forward_proxy (a destination resolves the name that the client
+//     asked for): holds the request until the name is resolved;
+//  7. router.
+func httpFilters(in ListenerInput) []*hcmv3.HttpFilter {
 	var filters []*hcmv3.HttpFilter
-	if scoped {
+	if in.Scoped {
 		filters = append(filters, discoveredLua(model.ExtensionFallback), discoveredLua(model.ExtensionFallbackUpgrade))
 	}
+	if in.GRPCWeb {
+		filters = append(filters, httpFilter("envoy.filters.http.grpc_web", &grpcwebv3.GrpcWeb{}))
+	}
+	filters = append(filters, idleFault(), httpFilter(FilterCORS, &corsv3.Cors{}))
+	if in.DNSCache != nil {
+		filters = append(filters, dynamicForwardProxy(in.DNSCache))
+	}
 	return append(filters, router())
+}
+
+// idleFault does nothing by itself. Its counters per client cluster are off: each
+// costs a look-up of a name per request.
+func idleFault() *hcmv3.HttpFilter {
+	return httpFilter(FilterFault, &faultv3.HTTPFault{DisableDownstreamClusterStats: true})
+}
+
+func dynamicForwardProxy(cache *dfpcommonv3.DnsCacheConfig) *hcmv3.HttpFilter {
+	return httpFilter("envoy.filters.http.dynamic_forward_proxy", &dfpv3.FilterConfig{
+		ImplementationSpecifier: &dfpv3.FilterConfig_DnsCacheConfig{DnsCacheConfig: cache},
+	})
 }
 
 // discoveredLua is a Lua filter whose program arrives as an extension config of
@@ -43,8 +81,9 @@ func discoveredLua(name string) *hcmv3.HttpFilter {
 
 // router forwards; it tells neither side Envoy's own x-envoy-* headers.
 func router() *hcmv3.HttpFilter {
-	return &hcmv3.HttpFilter{
-		Name:       "envoy.filters.http.router",
-		ConfigType: &hcmv3.HttpFilter_TypedConfig{TypedConfig: pack(&routerv3.Router{SuppressEnvoyHeaders: true})},
-	}
+	return httpFilter("envoy.filters.http.router", &routerv3.Router{SuppressEnvoyHeaders: true})
+}
+
+func httpFilter(name string, config proto.Message) *hcmv3.HttpFilter {
+	return &hcmv3.HttpFilter{Name: name, ConfigType: &hcmv3.HttpFilter_TypedConfig{TypedConfig: pack(config)}}
 }

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	dfpcommonv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/common/dynamic_forward_proxy/v3"
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/tools/txtar"
 	"google.golang.org/protobuf/encoding/protojson"
@@ -32,13 +33,30 @@ type port struct {
 	Settings json.RawMessage
 	Hosts    []json.RawMessage
 	MaxBody  uint32
+	// What ListenerInput has beside these.
+	GRPCWeb        bool
+	ProxyProtocol  *model.ProxyProtocolIn
+	MaxConnections uint32
+	DNSCache       json.RawMessage
 	// Show lists the parts that the case is about.
 	Show []string
 }
 
 // TestGolden compares what a port becomes with testdata/*.txtar.
 func TestGolden(t *testing.T) {
-	files, err := filepath.Glob("testdata/*.txtar")
+	golden(t, "testdata/*.txtar", func(t *testing.T, text []byte) []txtar.File {
+		var in port
+		if err := yaml.UnmarshalStrict(text, &in); err != nil {
+			t.Fatal(err)
+		}
+		return translate(t, in)
+	})
+}
+
+// golden compares what run makes of the first part of every file with the rest.
+func golden(t *testing.T, pattern string, run func(*testing.T, []byte) []txtar.File) {
+	t.Helper()
+	files, err := filepath.Glob(pattern)
 	if err != nil || len(files) == 0 {
 		t.Fatalf("no golden files: %v", err)
 	}
@@ -48,11 +66,7 @@ func TestGolden(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			var in port
-			if err := yaml.UnmarshalStrict(archive.Files[0].Data, &in); err != nil {
-				t.Fatal(err)
-			}
-			got := translate(t, in)
+			got := run(t, archive.Files[0].Data)
 			if *update {
 				archive.Files = append(archive.Files[:1], got...)
 				if err := os.WriteFile(file, txtar.Format(archive), 0o644); err != nil {
@@ -73,6 +87,13 @@ func translate(t *testing.T, in port) []txtar.File {
 	input := gateway.ListenerInput{Bind: in.Bind, Table: model.TableName(in.Bind), Scoped: in.Scoped, Settings: model.DefaultSettings()}
 	if in.Settings != nil {
 		if err := json.Unmarshal(in.Settings, &input.Settings); err != nil {
+			t.Fatal(err)
+		}
+	}
+	input.GRPCWeb, input.ProxyProtocol, input.MaxConnections = in.GRPCWeb, in.ProxyProtocol, in.MaxConnections
+	if in.DNSCache != nil {
+		input.DNSCache = new(dfpcommonv3.DnsCacheConfig)
+		if err := protojson.Unmarshal(in.DNSCache, input.DNSCache); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -1,10 +1,11 @@
 // Package gateway turns ports into Envoy listeners, and the virtual hosts of a
 // port into route tables.
 //
-// What goes in: a bind, the settings of the fleet, and virtual hosts that
-// package routing made. What comes out: the Listener with its connection
-// manager, the route tables in one of two layouts, and the two extension
-// configs of the second.
+// What goes in: a bind, the settings of the fleet, virtual hosts that package
+// routing made, and for ports that carry bytes the servers with their route
+// sets. What comes out: the Listener, for HTTP with its connection manager, for
+// bytes with a chain per rule (see [StreamListener]); the route tables in one of
+// two layouts, and the two extension configs of the second.
 //
 //   - plain: one RouteConfiguration holds every virtual host; Envoy matches the
 //     host itself.
@@ -26,12 +27,19 @@ import (
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
-	connlimitv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/connection_limit/v3"
+	dfpcommonv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/common/dynamic_forward_proxy/v3"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"github.com/sluicegw/sluice/model"
+)
+
+const (
+	// A client that is gone without a word is found in 6.5 minutes.
+	keepaliveTimeSeconds     = 300
+	keepaliveIntervalSeconds = 30
+	keepaliveProbes          = 3
 )
 
 // ListenerInput is a plain-text HTTP port.
@@ -44,27 +52,67 @@ type ListenerInput struct {
 	Scoped bool
 	// Settings are within the bounds that package settings enforces.
 	Settings model.Settings
+	// GRPCWeb translates gRPC-Web into gRPC: a server of the port has protocol
+	// GRPC-WEB.
+	GRPCWeb bool
+	// ProxyProtocol takes the PROXY protocol, versions 1 and 2; nil does not.
+	ProxyProtocol *model.ProxyProtocolIn
+	// MaxConnections bounds the open connections of the port; 0 leaves it to
+	// Settings.ListenerConnections.
+	MaxConnections uint32
+	// DNSCache resolves names that clients ask for. It must equal that of the
+	// clusters that connect to them; nil when there are none.
+	DNSCache *dfpcommonv3.DnsCacheConfig
 }
 
 // Listener returns the listener of a plain-text HTTP port. It speaks HTTP/1.1
 // and, to clients that start with its preface, HTTP/2. Its name is
 // [model.ListenerName].
 func Listener(in ListenerInput) *listenerv3.Listener {
-	name := model.ListenerName(in.Bind)
+	l := tcpListener(in.Bind, in.Settings)
+	connections := limit(in.MaxConnections, in.Settings)
+	l.ListenerFilters = listenerFilters(in.ProxyProtocol, l.GetStatPrefix())
+	l.FilterChains = []*listenerv3.FilterChain{{
+		Name: in.Table,
+		Filters: append(guards(in.ProxyProtocol, connections, l.GetStatPrefix()),
+			networkFilter("envoy.filters.network.http_connection_manager", connectionManager(in, l.GetStatPrefix()))),
+	}}
+	return l
+}
+
+// tcpListener returns what the listeners of every protocol over TCP have in
+// common. Keep-alive finds clients that vanished: no timeout of ours does.
+func tcpListener(bind model.Bind, s model.Settings) *listenerv3.Listener {
+	l := bareListener(bind, corev3.SocketAddress_TCP)
+	l.PerConnectionBufferLimitBytes = wrapperspb.UInt32(s.ListenerBufferBytes)
+	l.TcpKeepalive = &corev3.TcpKeepalive{
+		KeepaliveTime:     wrapperspb.UInt32(keepaliveTimeSeconds),
+		KeepaliveInterval: wrapperspb.UInt32(keepaliveIntervalSeconds),
+		KeepaliveProbes:   wrapperspb.UInt32(keepaliveProbes),
+	}
+	return l
+}
+
+func bareListener(bind model.Bind, protocol corev3.SocketAddress_Protocol) *listenerv3.Listener {
+	name := model.ListenerName(bind)
 	return &listenerv3.Listener{
 		Name:       name,
 		StatPrefix: statPrefix(name),
 		Address: &corev3.Address{Address: &corev3.Address_SocketAddress{SocketAddress: &corev3.SocketAddress{
-			Address:       in.Bind.Address,
-			PortSpecifier: &corev3.SocketAddress_PortValue{PortValue: in.Bind.Port},
+			Protocol:      protocol,
+			Address:       bind.Address,
+			PortSpecifier: &corev3.SocketAddress_PortValue{PortValue: bind.Port},
 		}}},
-		TrafficDirection:              corev3.TrafficDirection_OUTBOUND,
-		PerConnectionBufferLimitBytes: wrapperspb.UInt32(in.Settings.ListenerBufferBytes),
-		FilterChains: []*listenerv3.FilterChain{{
-			Name:    in.Table,
-			Filters: networkFilters(in, statPrefix(name)),
-		}},
+		TrafficDirection: corev3.TrafficDirection_OUTBOUND,
 	}
+}
+
+// limit returns how many connections may be open: own, unless it is 0.
+func limit(own uint32, s model.Settings) uint32 {
+	if own > 0 {
+		return own
+	}
+	return s.ListenerConnections
 }
 
 // ListenerNeeds returns what the listener of in asks for and cannot open
@@ -77,19 +125,6 @@ func ListenerNeeds(in ListenerInput) []model.ResourceName {
 	return []model.ResourceName{
 		{Type: model.TypeExtension, Name: model.ExtensionFallback},
 		{Type: model.TypeExtension, Name: model.ExtensionFallbackUpgrade},
-	}
-}
-
-// networkFilters returns the network filters of a chain: the connection limit,
-// which closes what is beyond it before a byte is parsed, then HTTP.
-func networkFilters(in ListenerInput, stat string) []*listenerv3.Filter {
-	limit := &connlimitv3.ConnectionLimit{
-		StatPrefix:     stat,
-		MaxConnections: wrapperspb.UInt64(uint64(in.Settings.ListenerConnections)),
-	}
-	return []*listenerv3.Filter{
-		{Name: "envoy.filters.network.connection_limit", ConfigType: &listenerv3.Filter_TypedConfig{TypedConfig: pack(limit)}},
-		{Name: "envoy.filters.network.http_connection_manager", ConfigType: &listenerv3.Filter_TypedConfig{TypedConfig: pack(connectionManager(in, stat))}},
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	earlyv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/http/early_header_mutation/header_mutation/v3"
+	preservecasev3 "github.com/envoyproxy/go-control-plane/envoy/extensions/http/header_formatters/preserve_case/v3"
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
@@ -26,6 +27,12 @@ const (
 	// delayedClose is how long a connection stays half open after an error
 	// response, so that the client can read it.
 	delayedClose = time.Second
+	// streamFlush is how long a client may take to read the rest of an answer
+	// that the destination has finished. It cuts no stream: that one is over.
+	streamFlush = 5 * time.Minute
+	// pingInterval and pingTimeout find HTTP/2 clients that no longer answer.
+	pingInterval = 5 * time.Minute
+	pingTimeout  = 20 * time.Second
 	// hostForHTTP10 stands in for the Host header that HTTP/1.0 may leave out;
 	// only the host "*" takes it (RFC 6761 section 6.4: it never resolves).
 	hostForHTTP10 = "default.invalid"
@@ -38,12 +45,13 @@ func connectionManager(in ListenerInput, stat string) *hcmv3.HttpConnectionManag
 	m := &hcmv3.HttpConnectionManager{
 		StatPrefix:                      stat,
 		CodecType:                       hcmv3.HttpConnectionManager_AUTO,
-		HttpFilters:                     httpFilters(in.Scoped),
+		HttpFilters:                     httpFilters(in),
 		CommonHttpProtocolOptions:       commonOptions(s),
 		HttpProtocolOptions:             http1Options(s),
 		Http2ProtocolOptions:            http2Options(s),
 		MaxRequestHeadersKb:             wrapperspb.UInt32(s.MaxRequestHeadersKiB),
 		StreamIdleTimeout:               durationpb.New(s.StreamIdleTimeout),
+		StreamFlushTimeout:              durationpb.New(streamFlush),
 		RequestTimeout:                  durationpb.New(s.RequestTimeout),
 		RequestHeadersTimeout:           durationpb.New(s.RequestHeadersTimeout),
 		DelayedCloseTimeout:             durationpb.New(delayedClose),
@@ -78,11 +86,23 @@ func commonOptions(s model.Settings) *corev3.HttpProtocolOptions {
 	}
 }
 
+// http1Options lets trailers pass, which gRPC over HTTP/2 has anyway. For HTTP/1
+// destinations the cluster must let them pass too; so it is with the case of
+// header names.
 func http1Options(s model.Settings) *corev3.Http1ProtocolOptions {
-	if !s.HTTP10 {
-		return nil
+	o := &corev3.Http1ProtocolOptions{EnableTrailers: true}
+	if s.HTTP10 {
+		o.AcceptHttp_10, o.DefaultHostForHttp_10 = true, hostForHTTP10
 	}
-	return &corev3.Http1ProtocolOptions{AcceptHttp_10: true, DefaultHostForHttp_10: hostForHTTP10}
+	if s.KeepHeaderCase {
+		o.HeaderKeyFormat = &corev3.Http1ProtocolOptions_HeaderKeyFormat{
+			HeaderFormat: &corev3.Http1ProtocolOptions_HeaderKeyFormat_StatefulFormatter{StatefulFormatter: &corev3.TypedExtensionConfig{
+				Name:        "preserve_case",
+				TypedConfig: pack(&preservecasev3.PreserveCaseFormatterConfig{}),
+			}},
+		}
+	}
+	return o
 }
 
 // http2Options allows the CONNECT method for WebSockets over HTTP/2 (RFC 8441);
@@ -93,6 +113,10 @@ func http2Options(s model.Settings) *corev3.Http2ProtocolOptions {
 		InitialStreamWindowSize:     wrapperspb.UInt32(s.StreamWindowBytes),
 		InitialConnectionWindowSize: wrapperspb.UInt32(s.ConnectionWindowBytes),
 		AllowConnect:                true,
+		ConnectionKeepalive: &corev3.KeepaliveSettings{
+			Interval: durationpb.New(pingInterval),
+			Timeout:  durationpb.New(pingTimeout),
+		},
 	}
 }
 

@@ -97,31 +97,39 @@ func worldsWith(change func(*model.Settings)) []world {
 // resourcesOf returns everything that Envoy needs to serve worlds.
 func resourcesOf(t *testing.T, worlds []world) map[model.ResourceName][]byte {
 	t.Helper()
-	all := map[model.ResourceName][]byte{}
-	add := func(kind model.ResourceType, name string, m proto.Message) {
-		encoded, err := proto.Marshal(m)
-		if err != nil {
-			t.Fatal(err)
-		}
-		all[model.ResourceName{Type: kind, Name: name}] = encoded
-	}
-	var wildcards []string
+	var sites []site
 	for _, w := range worlds {
 		settings := model.DefaultSettings()
 		if w.change != nil {
 			w.change(&settings)
 		}
-		table := model.TableName(w.bind)
-		listener := gateway.Listener(gateway.ListenerInput{Bind: w.bind, Table: table, Scoped: w.scoped, Settings: settings})
-		add(model.TypeListener, listener.GetName(), listener)
+		sites = append(sites, site{gateway.ListenerInput{Bind: w.bind, Scoped: w.scoped, Settings: settings}, hosts(w.star)})
+	}
+	return resourcesOfSites(t, sites)
+}
+
+// site is one HTTP listener and its virtual hosts; its table is that of its bind.
+type site struct {
+	input gateway.ListenerInput
+	hosts []*routev3.VirtualHost
+}
+
+func resourcesOfSites(t *testing.T, sites []site) map[model.ResourceName][]byte {
+	t.Helper()
+	all := map[model.ResourceName][]byte{}
+	var wildcards []string
+	for _, s := range sites {
+		in := s.input
+		in.Table = model.TableName(in.Bind)
+		add(t, all, model.TypeListener, gateway.Listener(in))
 		var encoded [][]byte
-		for _, vh := range hosts(w.star) {
+		for _, vh := range s.hosts {
 			host := vh.GetDomains()[0]
-			if w.scoped {
-				add(model.TypeRoute, model.ScopeName(table, host), gateway.ScopedTable(table, vh, 0))
-				add(model.TypeScope, model.ScopeName(table, host), gateway.Scope(table, host))
+			if in.Scoped {
+				add(t, all, model.TypeRoute, gateway.ScopedTable(in.Table, vh, 0))
+				add(t, all, model.TypeScope, gateway.Scope(in.Table, host))
 				if strings.HasPrefix(host, "*.") {
-					wildcards = append(wildcards, model.ScopeName(table, host))
+					wildcards = append(wildcards, model.ScopeName(in.Table, host))
 				}
 				continue
 			}
@@ -131,13 +139,27 @@ func resourcesOf(t *testing.T, worlds []world) map[model.ResourceName][]byte {
 			}
 			encoded = append(encoded, b)
 		}
-		if !w.scoped {
-			all[model.ResourceName{Type: model.TypeRoute, Name: table}] = gateway.PlainTable(table, encoded, 0)
+		if !in.Scoped {
+			all[model.ResourceName{Type: model.TypeRoute, Name: in.Table}] = gateway.PlainTable(in.Table, encoded, 0)
 		}
 	}
-	add(model.TypeExtension, model.ExtensionFallback, gateway.Fallback(wildcards))
-	add(model.TypeExtension, model.ExtensionFallbackUpgrade, gateway.FallbackUpgrade())
+	add(t, all, model.TypeExtension, gateway.Fallback(wildcards))
+	add(t, all, model.TypeExtension, gateway.FallbackUpgrade())
 	return all
+}
+
+// add puts m into all under its own name.
+func add(t *testing.T, all map[model.ResourceName][]byte, kind model.ResourceType, m interface {
+	proto.Message
+	GetName() string
+},
+) {
+	t.Helper()
+	encoded, err := proto.Marshal(m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	all[model.ResourceName{Type: kind, Name: m.GetName()}] = encoded
 }
 
 // reply is what a client got: the status, which virtual host answered, and the

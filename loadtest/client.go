@@ -29,13 +29,18 @@ type answer struct {
 
 func (a answer) String() string { return fmt.Sprintf("%d from %q", a.code, a.backend) }
 
-// ask sends a GET of "/" for a host and returns the answer. It dials when there
-// is no connection; after an error there is none.
+// ask sends a GET of "/" for a host; see [client.askFor].
 func (c *client) ask(ctx context.Context, host string) (answer, error) {
-	a, err := c.exchange(ctx, "GET / HTTP/1.1\r\nHost: "+host+"\r\n\r\n")
+	return c.askFor(ctx, page{host, "/"})
+}
+
+// askFor sends a GET and returns the answer. It dials when there is no
+// connection; after an error there is none.
+func (c *client) askFor(ctx context.Context, p page) (answer, error) {
+	a, err := c.exchange(ctx, "GET "+p.path+" HTTP/1.1\r\nHost: "+p.host+"\r\n\r\n")
 	if err != nil {
 		c.close()
-		return answer{}, fmt.Errorf("ask %s for %s: %w", c.address, host, err)
+		return answer{}, fmt.Errorf("ask %s for %s%s: %w", c.address, p.host, p.path, err)
 	}
 	return a, nil
 }

@@ -53,15 +53,20 @@ func runEdit(ctx context.Context, l *lab) (measures, error) {
 	}
 	pick := rand.New(rand.NewPCG(1, 1))
 	return l.measureEach(ctx, breath, func() (change, error) {
-		i := pick.IntN(l.options.Hosts)
-		old := l.world.backendOf(i)
-		l.world.moveHost(i)
-		at, err := l.disk.replace(l.world.hostFile(i))
-		return change{
-			at: at, host: hostName(i), want: l.world.backendOf(i), every: pollEvery,
-			before: func(a answer) bool { return a.code == 200 && a.backend == old },
-		}, err
+		return l.editRoute(pick.IntN(l.options.Hosts))
 	})
+}
+
+// editRoute moves a host to another service; until that arrives the old one
+// answers.
+func (l *lab) editRoute(i int) (change, error) {
+	old := l.world.backendOf(i)
+	l.world.moveHost(i)
+	at, err := l.disk.replace(l.world.hostFile(i))
+	return change{
+		at: at, host: hostName(i), want: l.world.backendOf(i), every: pollEvery,
+		before: func(a answer) bool { return a.code == 200 && a.backend == old },
+	}, err
 }
 
 // runAdd adds one host after the other.

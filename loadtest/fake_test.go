@@ -1,7 +1,10 @@
 package loadtest
 
 import (
+	"bytes"
 	"fmt"
+	"io"
+	"net"
 	"net/http"
 	"net/http/httputil"
 	"net/url"
@@ -77,6 +80,9 @@ func fakeSluice(args []string, loss string) error {
 		_, _ = fmt.Fprintf(w, "sluice_xds_pushed_bytes_total{type=\"route\"} %d\ngo_memstats_mallocs_total 1e+06\n", 1000*n)
 	})
 	go func() { _ = http.ListenAndServe(admin, mux) }()
+	if err := fakeStreams(filepath.Join(dir, "stream.yaml")); err != nil {
+		return err
+	}
 	go func() {
 		_ = http.ListenAndServe("127.0.0.1:"+gateway, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			n := served.Add(1)
@@ -106,10 +112,66 @@ func fakeEnvoy(dir string) (*exec.Cmd, error) {
 	return cmd, cmd.Start()
 }
 
+// fakeStreams joins every connection to the stream gateway's port with the
+// service of the host that its first bytes name, else with the first service.
+func fakeStreams(path string) error {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return nil // this world has none
+	}
+	listener, err := net.Listen("tcp", "127.0.0.1:"+match(path, `port: \{number: (\d+)`))
+	if err != nil {
+		return err
+	}
+	ports := regexp.MustCompile(`stream: (\d+)`).FindAllSubmatch(text, -1)
+	go func() {
+		for {
+			client, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			go fakeStream(client, ports)
+		}
+	}()
+	return nil
+}
+
+func fakeStream(client net.Conn, ports [][][]byte) {
+	defer func() { _ = client.Close() }()
+	first := make([]byte, 4096)
+	n, err := client.Read(first)
+	if err != nil {
+		return
+	}
+	to := 0
+	for i := range ports {
+		if bytes.Contains(first[:n], []byte(streamHost(i))) {
+			to = i
+		}
+	}
+	backend, err := net.Dial("tcp", "127.0.0.1:"+string(ports[to][1]))
+	if err != nil {
+		return
+	}
+	defer func() { _ = backend.Close() }()
+	if _, err := backend.Write(first[:n]); err != nil {
+		return
+	}
+	go func() { _, _ = io.Copy(backend, client) }()
+	_, _ = io.Copy(client, backend)
+}
+
 func fakeRoute(dir string, w http.ResponseWriter, r *http.Request) {
 	name, _, _ := strings.Cut(r.Host, ".")
-	service := match(filepath.Join(dir, "hosts", name+".yaml"), `- route: \[\{destination: \{host: (\w+)\.`)
+	file := filepath.Join(dir, "hosts", name+".yaml")
+	service := match(file, `- route: \[\{destination: \{host: (\w+)\.`)
+	if r.URL.Path != "/" {
+		service = match(file, regexp.QuoteMeta(r.URL.Path)+`\}\}\]\n    route: \[\{destination: \{host: (\w+)\.`)
+	}
 	port := match(filepath.Join(dir, "services", service+".yaml"), `http: (\d+)`)
+	if slice := filepath.Join(dir, "services", service+"-slice.yaml"); port == "" {
+		port = match(slice, `port: (\d+)`)
+	}
 	if port == "" {
 		w.WriteHeader(http.StatusNotFound)
 		return

@@ -194,13 +194,20 @@ func (l *lab) note(format string, args ...any) {
 	_, _ = fmt.Fprintf(l.place.Log, format+"\n", args...)
 }
 
-// close ends everything and removes the files.
-func (l *lab) close() {
+// stopAll ends sluice and the static Envoys; sluice's last words can still be
+// read.
+func (l *lab) stopAll() {
 	for _, c := range append(l.others, l.sluice) {
 		if c != nil {
 			c.stop()
 		}
 	}
+	l.others = nil
+}
+
+// close ends everything and removes the files.
+func (l *lab) close() {
+	l.stopAll()
 	if l.backends != nil {
 		l.backends.close()
 	}

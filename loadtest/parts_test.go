@@ -265,25 +265,34 @@ func TestBenchGoesOnAfterAFailedRun(t *testing.T) {
 }
 
 func TestCompare(t *testing.T) {
-	own, static := &side{latency: newHistogram()}, &side{latency: newHistogram()}
-	own.rates, static.rates = []float64{90, 300, 100}, []float64{100, 100, 100}
-	own.cpu, static.cpu = 20*time.Millisecond, 10*time.Millisecond
-	for range 10 {
-		own.latency.add(2 * time.Millisecond)
-		static.latency.add(time.Millisecond)
+	start := func(cpu time.Duration, each time.Duration, rates ...float64) tally {
+		y := tally{rates: rates, cpu: cpu, latency: newHistogram()}
+		for range 10 {
+			y.latency.add(each)
+		}
+		return y
 	}
-	m := compare(own, static)
-	for name, want := range map[string]float64{"throughput_ratio": 1, "p99_ratio": 0.5, "cpu_ratio": 0.5, "sluice_cpu_us_per_request": 2000} {
+	m := compare(
+		[]tally{start(20*time.Millisecond, 2*time.Millisecond, 90, 300, 100), start(20*time.Millisecond, 2*time.Millisecond, 80)},
+		[]tally{start(10*time.Millisecond, time.Millisecond, 120), start(10*time.Millisecond, time.Millisecond, 120)},
+		[]tally{start(10*time.Millisecond, time.Millisecond, 180)})
+	for name, want := range map[string]float64{
+		"throughput_ratio": 0.75, "bare_throughput_ratio": 0.5, "p99_ratio": 0.5, "cpu_ratio": 0.5,
+		"sluice_cpu_us_per_request": 2000, "sluice_rps": 90, "bare_rps": 180,
+	} {
 		if got := m[name]; math.Abs(got-want) > 0.01*want {
 			t.Errorf("%s is %v, want %v", name, got, want)
 		}
+	}
+	if _, ok := compare([]tally{start(1, 1, 1)}, []tally{start(1, 1, 1)}, nil)["bare_rps"]; ok {
+		t.Error("a side that did not play has figures")
 	}
 }
 
 func TestStaticConfigHasTheWorld(t *testing.T) {
 	w := newWorld(1, 3, []backendRef{{"s000", 11}, {"s001", 12}})
 	w.moveHost(0)
-	text, err := staticConfig(w, 8099)
+	text, err := staticConfig(staticWorld(w, 8099, false))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -298,5 +307,17 @@ func TestStaticConfigHasTheWorld(t *testing.T) {
 	}
 	if !strings.Contains(text, "match: {prefix: /}\n                route: {cluster: s001}") {
 		t.Errorf("the moved host goes elsewhere:\n%s", text)
+	}
+	if strings.Contains(text, "overload_manager") || strings.Contains(text, "use_remote_address") {
+		t.Errorf("a bare configuration has what an edge has:\n%s", text)
+	}
+	edge, err := staticConfig(staticWorld(w, 8099, true))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for want, n := range map[string]int{"overload_manager": 1, "use_remote_address": 1, "per_connection_buffer_limit_bytes": 3, "- match:": 9} {
+		if got := strings.Count(edge, want); got != n {
+			t.Errorf("at an edge %q %d times, want %d", want, got, n)
+		}
 	}
 }

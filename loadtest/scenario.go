@@ -31,7 +31,11 @@ type Options struct {
 	EditsPerSecond int `yaml:"edits-per-second" json:"edits_per_second,omitempty"`
 	// Seconds is how long each side of a comparison runs in all.
 	Seconds int `yaml:"seconds" json:"seconds,omitempty"`
-	// Connections is how many keep-alive connections saturate a proxy.
+	// Starts is how often the proxies of a comparison are started anew.
+	Starts int `yaml:"starts" json:"starts,omitempty"`
+	// Routes is how many routes the host of last-route has.
+	Routes int `yaml:"routes" json:"routes,omitempty"`
+	// Connections is how many connections saturate a proxy.
 	Connections int `yaml:"connections" json:"connections,omitempty"`
 }
 
@@ -106,8 +110,38 @@ func Scenarios() []Scenario {
 		},
 		{
 			"throughput", "requests per second and p99 against a static Envoy with the same routes, in turns",
-			Options{Hosts: 100, Seconds: 24, Connections: 16},
+			Options{Hosts: 100, Seconds: 24, Starts: 8, Connections: 16},
 			limit, runThroughput,
+		},
+		{
+			"tcp", "messages per second on TCP connections against a static Envoy, in turns",
+			Options{Hosts: 2, Seconds: 16, Starts: 8, Connections: 16},
+			limit, runTCP,
+		},
+		{
+			"tls-passthrough", "connections per second routed by server name against a static Envoy, in turns",
+			Options{Hosts: 2, Seconds: 16, Starts: 8, Connections: 16},
+			limit, runPassthrough,
+		},
+		{
+			"websocket", "messages per second on WebSockets against a static Envoy, in turns",
+			Options{Hosts: 2, Seconds: 16, Starts: 8, Connections: 16},
+			limit, runWebSocket,
+		},
+		{
+			"grpc", "unary calls per second against a static Envoy, in turns",
+			Options{Hosts: 2, Seconds: 16, Starts: 8, Connections: 16},
+			limit, runGRPC,
+		},
+		{
+			"endpoints", "endpoints and routes edited while endpoints of as many services change all the time",
+			Options{Hosts: 1000, Edits: 200, EditsPerSecond: 1000},
+			limit, runEndpoints,
+		},
+		{
+			"last-route", "requests per second of the last of many routes of a host against the first, in turns",
+			Options{Hosts: 2, Routes: 5000, Seconds: 12, Starts: 1, Connections: 16},
+			limit, runLastRoute,
 		},
 	}
 }
@@ -161,6 +195,8 @@ func (o Options) or(d Options) Options {
 	pick(&o.RPS, d.RPS)
 	pick(&o.EditsPerSecond, d.EditsPerSecond)
 	pick(&o.Seconds, d.Seconds)
+	pick(&o.Starts, d.Starts)
+	pick(&o.Routes, d.Routes)
 	pick(&o.Connections, d.Connections)
 	if o.ScopedAbove == nil {
 		o.ScopedAbove = d.ScopedAbove
@@ -181,6 +217,8 @@ func (o Options) check() error {
 		{"rps", o.RPS, 0, 20_000},
 		{"edits-per-second", o.EditsPerSecond, 0, 1000},
 		{"seconds", o.Seconds, 0, 300},
+		{"starts", o.Starts, 0, 50},
+		{"routes", o.Routes, 0, 50_000},
 		{"connections", o.Connections, 0, 256},
 	} {
 		if c.value < c.least || c.value > c.max {

@@ -19,8 +19,12 @@ func small(name string) Options {
 		o.RPS = 100
 	case "churn":
 		o.EditsPerSecond = 20
-	case "throughput":
-		o.Seconds, o.Connections = 1, 2
+	case "throughput", "tcp", "tls-passthrough", "websocket", "grpc":
+		o.Seconds, o.Starts, o.Connections = 1, 1, 2
+	case "endpoints":
+		o.EditsPerSecond = 100
+	case "last-route":
+		o.Seconds, o.Starts, o.Connections, o.Routes = 1, 1, 2, 21
 	}
 	return o
 }
@@ -34,6 +38,12 @@ func TestEveryScenario(t *testing.T) {
 		"edit-under-load": {"count": 30, "wrong": 0, "lost": 0},
 		"churn":           {"count": 30, "wrong": 0},
 		"throughput":      {"wrong": 0},
+		"tcp":             {"wrong": 0},
+		"tls-passthrough": {"wrong": 0},
+		"websocket":       {"wrong": 0},
+		"grpc":            {"wrong": 0},
+		"endpoints":       {"wrong": 0, "endpoint_count": 30, "route_count": 30},
+		"last-route":      {"wrong": 0},
 	}
 	positive := map[string][]string{
 		"load":            {"ready_s", "all_answer_s", "sluice_rss_mb", "envoy_peak_mb"},
@@ -41,10 +51,19 @@ func TestEveryScenario(t *testing.T) {
 		"edit":            {"p50_ms", "pushed_bytes_per_edit"},
 		"edit-under-load": {"load_count", "load_p99_ms"},
 		"churn":           {"background_edits"},
-		"throughput":      {"throughput_ratio", "p99_ratio", "static_rps", "sluice_p99_ms"},
+		"throughput":      {"throughput_ratio", "bare_throughput_ratio", "p99_ratio", "static_rps", "sluice_p99_ms"},
+		"tcp":             {"throughput_ratio", "static_rps"},
+		"tls-passthrough": {"throughput_ratio", "static_rps"},
+		"websocket":       {"throughput_ratio", "static_rps"},
+		"grpc":            {"throughput_ratio", "static_rps"},
+		"endpoints":       {"endpoint_p99_ms", "route_p50_ms", "background_changes_per_s"},
+		"last-route":      {"last_to_first_ratio", "last_rps"},
 	}
 	for _, s := range Scenarios() {
 		t.Run(s.Name, func(t *testing.T) {
+			if len(positive[s.Name]) == 0 {
+				t.Fatal("nothing is expected of it")
+			}
 			r, err := s.Run(t.Context(), fakePlace(t, envoy, "none"), small(s.Name))
 			if err != nil {
 				t.Fatal(err)

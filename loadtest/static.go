@@ -7,17 +7,66 @@ import (
 )
 
 // staticTemplate is what somebody would write by hand for the same routes: one
-// listener, one route table, static clusters, and nothing else.
-const staticTemplate = `static_resources:
+// listener, one route table, static clusters. At an edge it has what Envoy's own
+// guide for edge proxies tells everybody to set; else it has nothing more.
+//
+// Source: Envoy documentation, "Configuring Envoy as an edge proxy".
+const staticTemplate = `{{if .Edge -}}
+overload_manager:
+  refresh_interval: 0.25s
+  resource_monitors:
+  - name: envoy.resource_monitors.fixed_heap
+    typed_config: {"@type": type.googleapis.com/envoy.extensions.resource_monitors.fixed_heap.v3.FixedHeapConfig, max_heap_size_bytes: 2147483648}
+  - name: envoy.resource_monitors.global_downstream_max_connections
+    typed_config: {"@type": type.googleapis.com/envoy.extensions.resource_monitors.downstream_connections.v3.DownstreamConnectionsConfig, max_active_downstream_connections: 50000}
+  actions:
+  - {name: envoy.overload_actions.shrink_heap, triggers: [{name: envoy.resource_monitors.fixed_heap, threshold: {value: 0.95}}]}
+  - {name: envoy.overload_actions.stop_accepting_requests, triggers: [{name: envoy.resource_monitors.fixed_heap, threshold: {value: 0.98}}]}
+layered_runtime:
+  layers:
+  - name: limits
+    static_layer: {envoy.resource_limits.listener.load.connection_limit: 10000}
+{{end -}}
+static_resources:
   listeners:
   - name: load
     address: {socket_address: {address: 127.0.0.1, port_value: {{.Port}}}}
+{{- if .Edge}}
+    per_connection_buffer_limit_bytes: 32768
+{{- end}}
+{{- if .SNI}}
+    listener_filters:
+    - name: envoy.filters.listener.tls_inspector
+      typed_config: {"@type": type.googleapis.com/envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector}
+{{- end}}
     filter_chains:
+{{- range .Streams}}
+    - name: {{.Name}}
+{{- if $.SNI}}
+      filter_chain_match: {server_names: ["{{.Name}}"]}
+{{- end}}
+      filters:
+      - name: envoy.filters.network.tcp_proxy
+        typed_config: {"@type": type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy, stat_prefix: load, cluster: {{.Rest}}}
+{{- end}}
+{{- if .Hosts}}
     - filters:
       - name: envoy.filters.network.http_connection_manager
         typed_config:
           "@type": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager
           stat_prefix: load
+{{- if .Edge}}
+          use_remote_address: true
+          normalize_path: true
+          merge_slashes: true
+          path_with_escaped_slashes_action: UNESCAPE_AND_REDIRECT
+          common_http_protocol_options: {idle_timeout: 3600s, headers_with_underscores_action: REJECT_REQUEST, max_headers_count: 100}
+          http2_protocol_options: {max_concurrent_streams: 100, initial_stream_window_size: 65536, initial_connection_window_size: 1048576}
+          stream_idle_timeout: 300s
+          request_timeout: 300s
+          request_headers_timeout: 30s
+{{- end}}
+          upgrade_configs: [{upgrade_type: websocket}]
           http_filters:
           - name: envoy.filters.http.router
             typed_config:
@@ -29,18 +78,30 @@ const staticTemplate = `static_resources:
             - name: {{.Name}}
               domains: ["{{.Name}}"]
               routes:
+{{- if .API}}
               - match: {prefix: /api/}
                 route: {cluster: {{.API}}}
               - match: {prefix: /, headers: [{name: x-canary, string_match: {exact: "1"}}]}
                 route: {cluster: {{.Canary}}}
+{{- end}}
               - match: {prefix: /}
                 route: {cluster: {{.Rest}}}
+{{- end}}
 {{- end}}
   clusters:
 {{- range .Services}}
   - name: {{.Name}}
     type: STATIC
     connect_timeout: 10s
+{{- if $.Edge}}
+    per_connection_buffer_limit_bytes: 32768
+{{- end}}
+{{- if $.HTTP2}}
+    typed_extension_protocol_options:
+      envoy.extensions.upstreams.http.v3.HttpProtocolOptions:
+        "@type": type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions
+        explicit_http_config: {http2_protocol_options: {}}
+{{- end}}
     load_assignment:
       cluster_name: {{.Name}}
       endpoints:
@@ -49,22 +110,29 @@ const staticTemplate = `static_resources:
 {{- end}}
 `
 
-// staticService and staticHost are what the template reads.
+// staticInput is what the template reads.
+type staticInput struct {
+	Port  int
+	Edge  bool // as at an edge
+	HTTP2 bool // towards the services
+	// Hosts are of HTTP; Streams are TCP chains, chosen by server name if SNI.
+	Hosts    []staticHost
+	Streams  []staticHost
+	SNI      bool
+	Services []staticService
+}
+
 type staticService struct {
 	Name string
 	Port int
 }
 
+// staticHost is a host and the services of its routes; only Rest if API is "".
 type staticHost struct{ Name, API, Canary, Rest string }
 
-// staticConfig returns an Envoy configuration with the routes of a world, on
-// another port.
-func staticConfig(w *world, port int) (string, error) {
-	in := struct {
-		Port     int
-		Hosts    []staticHost
-		Services []staticService
-	}{Port: port}
+// staticWorld is the routes of a world on another port.
+func staticWorld(w *world, port int, edge bool) staticInput {
+	in := staticInput{Port: port, Edge: edge}
 	for _, s := range w.services {
 		in.Services = append(in.Services, staticService{s.name, s.port})
 	}
@@ -74,6 +142,11 @@ func staticConfig(w *world, port int) (string, error) {
 			hostName(i), w.services[i%n].name, w.services[(i+1)%n].name, w.backendOf(i),
 		})
 	}
+	return in
+}
+
+// staticConfig returns an Envoy configuration.
+func staticConfig(in staticInput) (string, error) {
 	t, err := template.New("static").Parse(staticTemplate)
 	if err != nil {
 		return "", fmt.Errorf("parse the static configuration: %w", err)

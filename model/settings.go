@@ -66,8 +66,6 @@ func DefaultSettings() Settings {
 		ListenerBufferBytes:   32 << 10,
 		ClusterBufferBytes:    32 << 10,
 		ConnectionIdleTimeout: time.Hour,
-		StreamIdleTimeout:     5 * time.Minute,
-		RequestTimeout:        5 * time.Minute,
 		RequestHeadersTimeout: 30 * time.Second,
 		MaxConcurrentStreams:  100,
 		StreamWindowBytes:     64 << 10,

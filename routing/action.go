@@ -16,11 +16,15 @@ import (
 // serve returns what happens to the requests of rule, as a route without name
 // and match, and the problems of that. A rule that Envoy would refuse answers
 // 500 instead.
-func serve(in *HostInput, set *model.RouteSet, rule *model.HTTPRule) (*routev3.Route, []model.Problem) {
+func serve(in *HostInput, by model.Ref, rule *model.HTTPRule) (*routev3.Route, []model.Problem) {
 	if rule.Fault != nil {
 		return refuse(500, rule.Fault.Reason), nil
 	}
-	if p := checkRule(set, rule); p != nil {
+	if p := checkRule(by, rule); p != nil {
+		return refuse(500, p.Reason), []model.Problem{*p}
+	}
+	filters, p := perFilter(by, rule)
+	if p != nil {
 		return refuse(500, p.Reason), []model.Problem{*p}
 	}
 	var (
@@ -33,11 +37,12 @@ func serve(in *HostInput, set *model.RouteSet, rule *model.HTTPRule) (*routev3.R
 	case rule.Direct != nil:
 		out = respond(rule, directRoute(rule.Direct))
 	default:
-		out, problems = forward(in, set, rule)
+		out, problems = forward(in, by, rule)
 	}
-	if p := checkRoute(set, rule, out); p != nil {
+	if p := checkRoute(by, rule, out); p != nil {
 		return refuse(500, p.Reason), append(problems, *p)
 	}
+	out.TypedPerFilterConfig = filters
 	return out, problems
 }
 
@@ -76,8 +81,10 @@ func directRoute(d *model.DirectResponse) *routev3.Route {
 // forward sends requests to the destinations of rule. When none of those that
 // take requests exists, the route answers 503 itself, as Envoy would for an
 // unknown cluster, and says why.
-func forward(in *HostInput, set *model.RouteSet, rule *model.HTTPRule) (*routev3.Route, []model.Problem) {
-	problems := missing(in, set, rule)
+func forward(in *HostInput, by model.Ref, rule *model.HTTPRule) (*routev3.Route, []model.Problem) {
+	problems := missing(in, by, rule)
+	mirrors, ps := mirrorPolicies(in, by, rule)
+	problems = append(problems, ps...)
 	takers := taking(rule.Route)
 	if reason, all := allMissing(in, takers); all {
 		return refuse(503, reason), problems
@@ -86,6 +93,9 @@ func forward(in *HostInput, set *model.RouteSet, rule *model.HTTPRule) (*routev3
 		Timeout:           duration(rule.Timeout),
 		MaxStreamDuration: &routev3.RouteAction_MaxStreamDuration{GrpcTimeoutHeaderMax: duration(rule.Timeout)},
 		RetryPolicy:       retryPolicy(rule.Retries),
+
+		RequestMirrorPolicies: mirrors,
+		HashPolicy:            hashPolicies(in, takers),
 	}
 	out := &routev3.Route{Action: &routev3.Route_Route{Route: action}}
 	addHeaders(out, rule.Headers)
@@ -181,7 +191,7 @@ func why(t model.Target) model.Reason {
 
 // missing returns a problem for every destination of rule that does not exist:
 // an error where it takes requests, a warning where its weight is 0.
-func missing(in *HostInput, set *model.RouteSet, rule *model.HTTPRule) []model.Problem {
+func missing(in *HostInput, by model.Ref, rule *model.HTTPRule) []model.Problem {
 	var out []model.Problem
 	for i := range rule.Route {
 		d := &rule.Route[i]
@@ -189,22 +199,23 @@ func missing(in *HostInput, set *model.RouteSet, rule *model.HTTPRule) []model.P
 		if t.Cluster != "" {
 			continue
 		}
-		p := model.Problem{
-			Object:   set.Ref,
-			Field:    d.Field + ".destination." + missingField(t.Reason),
-			Reason:   why(t),
-			Message:  t.Message,
-			Severity: model.SeverityError,
-		}
-		if p.Message == "" {
-			p.Message = fmt.Sprintf("no service has the host %q; declare the service or correct the host", d.Destination.Host)
-		}
+		p := absent(by, d.Field+".destination", d.Destination, t)
 		if len(rule.Route) > 1 && d.Weight == 0 {
 			p.Severity = model.SeverityWarning
 		}
 		out = append(out, p)
 	}
 	return out
+}
+
+// absent is the problem that t, what became of d, does not exist. field is where
+// d is written.
+func absent(by model.Ref, field string, d model.Destination, t model.Target) model.Problem {
+	message := t.Message
+	if message == "" {
+		message = fmt.Sprintf("no service has the host %q; declare the service or correct the host", d.Host)
+	}
+	return *invalid(by, field+"."+missingField(t.Reason), why(t), message)
 }
 
 func missingField(r model.Reason) string {

@@ -16,10 +16,10 @@ import (
 // makes Envoy refuse the whole table of the host, neighbours included.
 
 // checkMatch returns a problem if Envoy would refuse match.
-func checkMatch(set *model.RouteSet, m *model.Match, match *routev3.RouteMatch) *model.Problem {
+func checkMatch(by model.Ref, m *model.Match, match *routev3.RouteMatch) *model.Problem {
 	for _, r := range regexes(m) {
 		if _, err := regexp.Compile(r.pattern); err != nil {
-			return invalid(set, r.field, model.ReasonInvalidRegex,
+			return invalid(by, r.field, model.ReasonInvalidRegex,
 				fmt.Sprintf("the regex %q is not RE2 (%v); this match takes no request until it is corrected", r.pattern, err))
 		}
 	}
@@ -28,7 +28,7 @@ func checkMatch(set *model.RouteSet, m *model.Match, match *routev3.RouteMatch) 
 		_, err = proto.Marshal(match)
 	}
 	if err != nil {
-		return invalid(set, m.Field, model.ReasonInvalidValue,
+		return invalid(by, m.Field, model.ReasonInvalidValue,
 			fmt.Sprintf("Envoy would refuse this match (%v); it takes no request until it is corrected", err))
 	}
 	return nil
@@ -62,43 +62,43 @@ func regexes(m *model.Match) []located {
 
 // checkRule returns a problem if the action of rule is one that Envoy refuses
 // although its proto is well formed.
-func checkRule(set *model.RouteSet, rule *model.HTTPRule) *model.Problem {
-	if p := checkHeaders(set, rule.Field, rule.Headers); p != nil {
+func checkRule(by model.Ref, rule *model.HTTPRule) *model.Problem {
+	if p := checkHeaders(by, rule.Field, rule.Headers); p != nil {
 		return p
 	}
 	if rule.Redirect != nil || rule.Direct != nil {
 		return nil
 	}
 	if len(rule.Route) == 0 {
-		return invalid(set, rule.Field, model.ReasonMissingField,
+		return invalid(by, rule.Field, model.ReasonMissingField,
 			"the rule has no action; give it a route, a redirect or a directResponse")
 	}
 	var total uint64
 	for i := range rule.Route {
 		d := &rule.Route[i]
-		if p := checkHeaders(set, d.Field, d.Headers); p != nil {
+		if p := checkHeaders(by, d.Field, d.Headers); p != nil {
 			return p
 		}
 		total += uint64(d.Weight)
 	}
 	if len(rule.Route) > 1 && (total == 0 || total > math.MaxUint32) {
-		return invalid(set, rule.Field+".route", model.ReasonInvalidValue,
+		return invalid(by, rule.Field+".route", model.ReasonInvalidValue,
 			fmt.Sprintf("the weights add up to %d; they must add up to at least 1 and at most %d", total, uint32(math.MaxUint32)))
 	}
 	if rule.Rewrite != nil && rule.Rewrite.Regex != "" {
-		if p := checkRewrite(set, rule.Field+".rewrite.uriRegexRewrite", rule.Rewrite); p != nil {
+		if p := checkRewrite(by, rule.Field+".rewrite.uriRegexRewrite", rule.Rewrite); p != nil {
 			return p
 		}
 	}
-	return checkTimes(set, rule)
+	return checkTimes(by, rule)
 }
 
 // checkRewrite compiles the regex and checks that the substitution asks for
 // groups that exist: "\1" to "\9", "\0" for all, "\\" for a backslash.
-func checkRewrite(set *model.RouteSet, field string, rw *model.Rewrite) *model.Problem {
+func checkRewrite(by model.Ref, field string, rw *model.Rewrite) *model.Problem {
 	re, err := regexp.Compile(rw.Regex)
 	if err != nil {
-		return invalid(set, field+".match", model.ReasonInvalidRegex,
+		return invalid(by, field+".match", model.ReasonInvalidRegex,
 			fmt.Sprintf("the regex %q is not RE2 (%v); correct it", rw.Regex, err))
 	}
 	s := rw.Substitution
@@ -109,7 +109,7 @@ func checkRewrite(set *model.RouteSet, field string, rw *model.Rewrite) *model.P
 		if i++; i < len(s) && (s[i] == '\\' || isGroup(s[i], re)) {
 			continue
 		}
-		return invalid(set, field+".rewrite", model.ReasonInvalidValue,
+		return invalid(by, field+".rewrite", model.ReasonInvalidValue,
 			fmt.Sprintf(`the substitution %q needs behind each backslash one of the %d groups of the regex; write \\ for a backslash`,
 				s, re.NumSubexp()))
 	}
@@ -121,38 +121,40 @@ func isGroup(digit byte, re *regexp.Regexp) bool {
 	return digit >= '0' && digit <= '9' && int(digit-'0') <= re.NumSubexp()
 }
 
-func checkTimes(set *model.RouteSet, rule *model.HTTPRule) *model.Problem {
-	if p := checkTime(set, rule.Field+".timeout", rule.Timeout); p != nil {
+func checkTimes(by model.Ref, rule *model.HTTPRule) *model.Problem {
+	if p := checkTime(by, rule.Field+".timeout", rule.Timeout); p != nil {
 		return p
 	}
 	if rule.Retries == nil {
 		return nil
 	}
-	if p := checkTime(set, rule.Field+".retries.perTryTimeout", rule.Retries.PerTryTimeout); p != nil {
+	if p := checkTime(by, rule.Field+".retries.perTryTimeout", rule.Retries.PerTryTimeout); p != nil {
 		return p
 	}
 	field := rule.Field + ".retries.backoff"
 	if b := rule.Retries.Backoff; b != nil && *b == 0 {
-		return invalid(set, field, model.ReasonInvalidValue, "the backoff is 0; give it a duration such as 25ms")
+		return invalid(by, field, model.ReasonInvalidValue, "the backoff is 0; give it a duration such as 25ms")
 	}
-	return checkTime(set, field, rule.Retries.Backoff)
+	return checkTime(by, field, rule.Retries.Backoff)
 }
 
 // longest is the longest duration that is taken. Envoy counts nanoseconds in 64
 // bits, and ten times a back-off is still a duration.
 const longest = 10 * 365 * 24 * time.Hour
 
-func checkTime(set *model.RouteSet, field string, d *time.Duration) *model.Problem {
-	if d == nil || (*d >= 0 && *d <= longest) {
+func checkTime(by model.Ref, field string, d *time.Duration) *model.Problem {
+	if inRange(d) {
 		return nil
 	}
-	return invalid(set, field, model.ReasonInvalidValue,
+	return invalid(by, field, model.ReasonInvalidValue,
 		fmt.Sprintf("the duration %s is out of range; give it one from 0s to %s", *d, longest))
 }
 
+func inRange(d *time.Duration) bool { return d == nil || (*d >= 0 && *d <= longest) }
+
 // checkRoute is the last net: it returns a problem if out is not a well-formed
 // proto. The match of out is not set yet.
-func checkRoute(set *model.RouteSet, rule *model.HTTPRule, out *routev3.Route) *model.Problem {
+func checkRoute(by model.Ref, rule *model.HTTPRule, out *routev3.Route) *model.Problem {
 	probe := &routev3.Route{
 		Match:                   &routev3.RouteMatch{PathSpecifier: &routev3.RouteMatch_Prefix{Prefix: "/"}},
 		Action:                  out.Action,
@@ -168,13 +170,13 @@ func checkRoute(set *model.RouteSet, rule *model.HTTPRule, out *routev3.Route) *
 	if err == nil {
 		return nil
 	}
-	return invalid(set, rule.Field, model.ReasonInvalidValue,
+	return invalid(by, rule.Field, model.ReasonInvalidValue,
 		fmt.Sprintf("Envoy would refuse this rule (%v); it answers 500 until it is corrected", err))
 }
 
-func invalid(set *model.RouteSet, field string, reason model.Reason, message string) *model.Problem {
+func invalid(by model.Ref, field string, reason model.Reason, message string) *model.Problem {
 	return &model.Problem{
-		Object:   set.Ref,
+		Object:   by,
 		Field:    field,
 		Reason:   reason,
 		Message:  message,

@@ -26,6 +26,7 @@ type inputText struct {
 	Host          string                `json:"host"`
 	HTTPSRedirect bool                  `json:"httpsRedirect"`
 	Targets       map[string]targetText `json:"targets"`
+	Proxy         routing.Proxy         `json:"proxy"`
 	Sets          []setText             `json:"sets"`
 }
 
@@ -33,27 +34,64 @@ type inputText struct {
 type targetText struct {
 	Reason  model.Reason `json:"reason"`
 	Message string       `json:"message"`
+	Hash    *hashText    `json:"hash"`
+}
+
+type hashText struct {
+	Header     string            `json:"header"`
+	Query      string            `json:"query"`
+	SourceIP   bool              `json:"sourceIp"`
+	Cookie     string            `json:"cookie"`
+	Path       string            `json:"path"`
+	TTL        string            `json:"ttl"`
+	Attributes map[string]string `json:"attributes"`
 }
 
 type setText struct {
-	Name     string     `json:"name"`
-	Gateways []string   `json:"gateways"`
-	HTTP     []ruleText `json:"http"`
+	Name     string   `json:"name"`
+	Gateways []string `json:"gateways"`
+	// Owner of its rules, "namespace/name", when they come from another set.
+	Owner string     `json:"owner"`
+	HTTP  []ruleText `json:"http"`
 }
 
 type ruleText struct {
-	Name        string          `json:"name"`
-	Match       []matchText     `json:"match"`
-	Unmatchable bool            `json:"unmatchable"`
-	Route       []destText      `json:"route"`
-	Redirect    *model.Redirect `json:"redirect"`
-	DerivePort  string          `json:"derivePort"`
-	Direct      *directText     `json:"directResponse"`
-	Fault       model.Reason    `json:"fault"`
-	Rewrite     *model.Rewrite  `json:"rewrite"`
-	Headers     headersText     `json:"headers"`
-	Timeout     string          `json:"timeout"`
-	Retries     *retriesText    `json:"retries"`
+	Name        string            `json:"name"`
+	Match       []matchText       `json:"match"`
+	Unmatchable bool              `json:"unmatchable"`
+	Route       []destText        `json:"route"`
+	Redirect    *model.Redirect   `json:"redirect"`
+	DerivePort  string            `json:"derivePort"`
+	Direct      *directText       `json:"directResponse"`
+	Fault       model.Reason      `json:"fault"`
+	Rewrite     *model.Rewrite    `json:"rewrite"`
+	Headers     headersText       `json:"headers"`
+	Timeout     string            `json:"timeout"`
+	Retries     *retriesText      `json:"retries"`
+	Delay       *delayText        `json:"delay"`
+	Abort       *model.FaultAbort `json:"abort"`
+	Mirrors     []mirrorText      `json:"mirrors"`
+	CORS        *corsText         `json:"cors"`
+}
+
+type delayText struct {
+	Percent float64 `json:"percent"`
+	Fixed   string  `json:"fixed"`
+}
+
+type mirrorText struct {
+	To      string  `json:"to"`
+	Percent float64 `json:"percent"`
+}
+
+type corsText struct {
+	Origins          []stringText `json:"origins"`
+	Methods          []string     `json:"methods"`
+	Headers          []string     `json:"headers"`
+	Expose           []string     `json:"expose"`
+	MaxAge           string       `json:"maxAge"`
+	Credentials      *bool        `json:"credentials"`
+	ForwardUnmatched bool         `json:"forwardUnmatched"`
 }
 
 type matchText struct {
@@ -68,6 +106,9 @@ type matchText struct {
 	QueryParams    map[string]stringText `json:"queryParams"`
 	Port           uint32                `json:"port"`
 	Gateways       []string              `json:"gateways"`
+	StatPrefix     string                `json:"statPrefix"`
+	Source         map[string]string     `json:"sourceLabels"`
+	Namespace      string                `json:"sourceNamespace"`
 }
 
 // stringText is {} for presence.
@@ -122,12 +163,13 @@ func readInput(t *testing.T, text []byte) routing.HostInput {
 		Port:          cmp.Or(in.Port, 80),
 		Host:          in.Host,
 		HTTPSRedirect: in.HTTPSRedirect,
+		Proxy:         in.Proxy,
 		Targets:       map[model.Destination]model.Target{},
 	}
 	for name, target := range in.Targets {
 		d := destination(t, name)
 		if target.Reason == "" {
-			out.Targets[d] = model.Target{Cluster: model.ClusterName(d)}
+			out.Targets[d] = model.Target{Cluster: model.ClusterName(d), Hash: target.Hash.hash(t)}
 		} else {
 			out.Targets[d] = model.Target{Reason: target.Reason, Message: target.Message}
 		}
@@ -143,8 +185,13 @@ func (s setText) binding(t *testing.T) routing.Binding {
 	set := &model.RouteSet{Meta: model.Meta{Ref: model.Ref{
 		Group: "networking.istio.io", Kind: "VirtualService", Namespace: namespace, Name: name,
 	}}}
-	for i, rule := range s.HTTP {
-		set.HTTP = append(set.HTTP, rule.rule(t, fmt.Sprintf("spec.http[%d]", i)))
+	for i, text := range s.HTTP {
+		rule := text.rule(t, fmt.Sprintf("spec.http[%d]", i))
+		if s.Owner != "" {
+			rule.Owner = set.Ref
+			rule.Owner.Namespace, rule.Owner.Name, _ = strings.Cut(s.Owner, "/")
+		}
+		set.HTTP = append(set.HTTP, rule)
 	}
 	return routing.Binding{Set: set, Gateways: gateways(s.Gateways)}
 }
@@ -179,6 +226,51 @@ func (r ruleText) rule(t *testing.T, field string) model.HTTPRule {
 	if r.Retries != nil {
 		out.Retries = r.Retries.retries(t)
 	}
+	for i, m := range r.Mirrors {
+		out.Mirrors = append(out.Mirrors, model.Mirror{
+			Field: fmt.Sprintf("%s.mirrors[%d]", field, i), Destination: destination(t, m.To), Percent: m.Percent,
+		})
+	}
+	out.Inject, out.CORS = r.inject(t), r.CORS.policy(t)
+	return out
+}
+
+func (r ruleText) inject(t *testing.T) *model.FaultInjection {
+	if r.Delay == nil && r.Abort == nil {
+		return nil
+	}
+	out := &model.FaultInjection{Abort: r.Abort}
+	if r.Delay != nil {
+		out.Delay = &model.FaultDelay{Percent: r.Delay.Percent, Fixed: *period(t, r.Delay.Fixed)}
+	}
+	return out
+}
+
+func (c *corsText) policy(t *testing.T) *model.CORSPolicy {
+	if c == nil {
+		return nil
+	}
+	out := &model.CORSPolicy{
+		AllowMethods: c.Methods, AllowHeaders: c.Headers, ExposeHeaders: c.Expose, MaxAge: period(t, c.MaxAge),
+		AllowCredentials: c.Credentials, ForwardUnmatched: c.ForwardUnmatched,
+	}
+	for _, o := range c.Origins {
+		out.AllowOrigins = append(out.AllowOrigins, *o.match())
+	}
+	return out
+}
+
+func (h *hashText) hash(t *testing.T) *model.ConsistentHash {
+	if h == nil {
+		return nil
+	}
+	out := &model.ConsistentHash{Header: h.Header, QueryParameter: h.Query, SourceIP: h.SourceIP}
+	if h.Cookie != "" {
+		out.Cookie = &model.HashCookie{Name: h.Cookie, Path: h.Path, TTL: period(t, h.TTL)}
+		for _, name := range slices.Sorted(maps.Keys(h.Attributes)) {
+			out.Cookie.Attributes = append(out.Cookie.Attributes, model.HeaderValue{Name: name, Value: h.Attributes[name]})
+		}
+	}
 	return out
 }
 
@@ -188,6 +280,7 @@ func (m matchText) match(field string) model.Match {
 		URI: m.URI.match(), Scheme: m.Scheme.match(), Method: m.Method.match(), Authority: m.Authority.match(),
 		Headers: keys(m.Headers), WithoutHeaders: keys(m.WithoutHeaders), QueryParams: keys(m.QueryParams),
 		Port: m.Port, MeshOnly: slices.Equal(m.Gateways, []string{"mesh"}),
+		StatPrefix: m.StatPrefix, SourceLabels: m.Source, SourceNamespace: m.Namespace,
 	}
 	if !out.MeshOnly {
 		out.Gateways = gateways(m.Gateways)

@@ -129,7 +129,7 @@ func validate(t *testing.T, hosts []*routev3.VirtualHost) string {
 	return fmt.Sprintf("%v: %.2000s", err, out)
 }
 
-func pack(t *testing.T, m proto.Message) *anypb.Any {
+func pack(t testing.TB, m proto.Message) *anypb.Any {
 	t.Helper()
 	out, err := anypb.New(m)
 	if err != nil {

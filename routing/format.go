@@ -10,35 +10,35 @@ import (
 
 // checkHeaders returns a problem if Envoy would refuse an operation of ops, and
 // with it the whole table. field is the rule or destination that owns ops.
-func checkHeaders(set *model.RouteSet, field string, ops model.HeaderOperations) *model.Problem {
+func checkHeaders(by model.Ref, field string, ops model.HeaderOperations) *model.Problem {
 	for _, side := range []struct {
 		name    string
 		changes model.HeaderChanges
 	}{{".headers.request", ops.Request}, {".headers.response", ops.Response}} {
-		if p := checkChanges(set, field+side.name, side.changes); p != nil {
+		if p := checkChanges(by, field+side.name, side.changes); p != nil {
 			return p
 		}
 	}
 	return nil
 }
 
-func checkChanges(set *model.RouteSet, field string, c model.HeaderChanges) *model.Problem {
+func checkChanges(by model.Ref, field string, c model.HeaderChanges) *model.Problem {
 	for _, op := range []struct {
 		name   string
 		values []model.HeaderValue
 	}{{".set.", c.Set}, {".add.", c.Add}} {
 		for _, h := range op.values {
-			if p := checkName(set, field+op.name+h.Name, h.Name); p != nil {
+			if p := checkName(by, field+op.name+h.Name, h.Name); p != nil {
 				return p
 			}
 			if err := checkFormat(h.Value); err != nil {
-				return invalid(set, field+op.name+h.Name, model.ReasonInvalidValue,
+				return invalid(by, field+op.name+h.Name, model.ReasonInvalidValue,
 					fmt.Sprintf("the value %q of header %q %v; write %%%% for a percent sign", h.Value, h.Name, err))
 			}
 		}
 	}
 	for _, name := range c.Remove {
-		if p := checkName(set, field+".remove", name); p != nil {
+		if p := checkName(by, field+".remove", name); p != nil {
 			return p
 		}
 	}
@@ -50,16 +50,16 @@ func checkChanges(set *model.RouteSet, field string, c model.HeaderChanges) *mod
 // HeaderOperations.SetAuthority instead.
 //
 // Source: RFC 9110 section 5.6.2 (token); Envoy, HeaderValueOption.
-func checkName(set *model.RouteSet, field, name string) *model.Problem {
+func checkName(by model.Ref, field, name string) *model.Problem {
 	if strings.HasPrefix(name, ":") || strings.EqualFold(name, "host") {
-		return invalid(set, field, model.ReasonInvalidValue,
+		return invalid(by, field, model.ReasonInvalidValue,
 			fmt.Sprintf("the header %q cannot be changed here; rewrite.authority sets the host", name))
 	}
 	isToken := func(r rune) bool {
 		return r > ' ' && r < 0x7f && !strings.ContainsRune(`"(),/:;<=>?@[\]{}`, r)
 	}
 	if name == "" || strings.TrimFunc(name, isToken) != "" {
-		return invalid(set, field, model.ReasonInvalidValue,
+		return invalid(by, field, model.ReasonInvalidValue,
 			fmt.Sprintf("%q is no header name; use letters, digits and dashes", name))
 	}
 	return nil

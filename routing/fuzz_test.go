@@ -3,6 +3,7 @@ package routing_test
 import (
 	"bytes"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"slices"
 	"testing"
@@ -110,6 +111,7 @@ func (d *drawer) input(host string) routing.HostInput {
 	in := routing.HostInput{
 		Table: "http.80", Port: draw[uint32](d, 80, 443, 8080), Host: host,
 		HTTPSRedirect: d.n(4) == 1, Targets: map[model.Destination]model.Target{},
+		Proxy: routing.Proxy{Labels: draw(d, nil, map[string]string{"app": "edge"}), Namespace: draw(d, "", "infra")},
 	}
 	for i := range 1 + d.n(3) {
 		set := &model.RouteSet{Meta: model.Meta{Ref: model.Ref{
@@ -117,6 +119,11 @@ func (d *drawer) input(host string) routing.HostInput {
 		}}}
 		for j := range 1 + d.n(4) {
 			set.HTTP = append(set.HTTP, d.rule(in.Targets, fmt.Sprintf("spec.http[%d]", j)))
+		}
+		if d.n(6) == 1 {
+			for k := range set.HTTP {
+				set.HTTP[k].Owner = model.Ref{Kind: "VirtualService", Namespace: "team", Name: "child"}
+			}
 		}
 		in.Bindings = append(in.Bindings, routing.Binding{
 			Set: set, Gateways: []model.GatewayRef{{Namespace: "infra", Name: "edge"}},
@@ -128,7 +135,13 @@ func (d *drawer) input(host string) routing.HostInput {
 func (d *drawer) rule(targets map[model.Destination]model.Target, field string) model.HTTPRule {
 	out := model.HTTPRule{
 		Field: field, Name: draw(d, "", "named"), Unmatchable: d.n(20) == 1,
-		Headers: d.operations(), Timeout: d.period(), Retries: d.retries(),
+		Headers: d.operations(), Timeout: d.period(), Retries: d.retries(), Inject: d.inject(), CORS: d.cors(),
+	}
+	for i := range max(0, d.n(6)-3) {
+		m := d.destination(targets, "")
+		out.Mirrors = append(out.Mirrors, model.Mirror{
+			Field: fmt.Sprintf("%s.mirrors[%d]", field, i), Destination: m.Destination, Percent: d.percent(),
+		})
 	}
 	for i := range d.n(4) {
 		out.Matches = append(out.Matches, d.match(fmt.Sprintf("%s.match[%d]", field, i)))
@@ -160,7 +173,7 @@ func (d *drawer) rule(targets map[model.Destination]model.Target, field string) 
 func (d *drawer) destination(targets map[model.Destination]model.Target, field string) model.WeightedDestination {
 	to := model.Destination{Host: draw(d, "v", "w", "gone"), Subset: draw(d, "", "v1"), Port: 80}
 	if to.Host != "gone" {
-		targets[to] = model.Target{Cluster: model.ClusterName(to)}
+		targets[to] = model.Target{Cluster: model.ClusterName(to), Hash: d.hash()}
 	}
 	return model.WeightedDestination{
 		Field: field, Destination: to, Weight: draw[uint32](d, 1, 0, 99, 1<<32-1), Headers: d.operations(),
@@ -173,7 +186,62 @@ func (d *drawer) match(field string) model.Match {
 		URI: d.str("/", "/a", "/a/b", ".*", "["), Scheme: d.str("http"), Method: d.str("GET"), Authority: d.str("a.example.com"),
 		Headers: d.keys(), WithoutHeaders: d.keys(), QueryParams: d.keys(),
 		Port: draw[uint32](d, 0, 0, 80), MeshOnly: d.n(16) == 1,
+		StatPrefix: draw(d, "", "s"), SourceNamespace: draw(d, "", "", "infra"), SourceLabels: draw(d, nil, nil, map[string]string{"app": "edge"}),
 	}
+}
+
+func (d *drawer) percent() float64 {
+	return draw(d, 100, 0, 0.00001, 33.3333, 101, -1, math.NaN(), math.Inf(1))
+}
+
+func (d *drawer) inject() *model.FaultInjection {
+	if d.n(6) != 1 {
+		return nil
+	}
+	out := &model.FaultInjection{}
+	if p := d.period(); p != nil {
+		out.Delay = &model.FaultDelay{Percent: d.percent(), Fixed: *p}
+	}
+	if d.n(2) == 1 {
+		out.Abort = &model.FaultAbort{
+			Percent: d.percent(), HTTPStatus: draw[uint32](d, 503, 0, 200, 700),
+			HasGRPC: d.n(2) == 1, GRPCStatus: draw[uint32](d, 14, 0, 99),
+		}
+	}
+	return out
+}
+
+func (d *drawer) cors() *model.CORSPolicy {
+	if d.n(6) != 1 {
+		return nil
+	}
+	out := &model.CORSPolicy{
+		AllowMethods: draw(d, nil, []string{"GET", "PUT"}), AllowHeaders: []string{d.text("x-a", "*")}, ExposeHeaders: []string{d.text("x-b")},
+		MaxAge: d.period(), AllowCredentials: draw(d, nil, new(bool)), ForwardUnmatched: d.n(2) == 1,
+	}
+	for range d.n(3) {
+		if o := d.str("https://a.example.com", "*", "https://.*", "("); o != nil {
+			out.AllowOrigins = append(out.AllowOrigins, *o)
+		}
+	}
+	return out
+}
+
+func (d *drawer) hash() *model.ConsistentHash {
+	switch d.n(6) {
+	case 1:
+		return &model.ConsistentHash{Header: d.text("x-user")}
+	case 2:
+		return &model.ConsistentHash{SourceIP: true}
+	case 3:
+		return &model.ConsistentHash{QueryParameter: d.text("q")}
+	case 4:
+		return &model.ConsistentHash{Cookie: &model.HashCookie{
+			Name: d.text("c"), Path: d.text("", "/"), TTL: d.period(),
+			Attributes: []model.HeaderValue{{Name: d.text("SameSite"), Value: d.text("Strict")}},
+		}}
+	}
+	return nil
 }
 
 func (d *drawer) str(words ...string) *model.StringMatch {

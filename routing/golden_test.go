@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"flag"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -141,8 +143,25 @@ func readRequest(t *testing.T, text string) sim.Request {
 }
 
 // describe writes an answer in one line: "STATUS LOCATION", "STATUS reason", or
-// "cluster:weight,... host path".
+// "cluster:weight,... host path", and behind it what comes with it.
 func describe(a sim.Answer) string {
+	out := outcome(a)
+	for _, name := range slices.Sorted(maps.Keys(a.Mirrors)) {
+		out += fmt.Sprintf(" mirror=%s:%d", name, a.Mirrors[name])
+	}
+	if f := a.Fault; f != nil {
+		out += fmt.Sprintf(" delay=%s:%d abort=%d:%d grpc=%t", f.Delay, f.DelayShare, f.Status, f.AbortShare, f.GRPC)
+	}
+	if a.CORS {
+		out += " cors"
+	}
+	if a.StatPrefix != "" {
+		out += " stats=" + a.StatPrefix
+	}
+	return out
+}
+
+func outcome(a sim.Answer) string {
 	switch {
 	case a.Unsupported != "":
 		return "unsupported " + a.Unsupported

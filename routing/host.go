@@ -33,9 +33,20 @@ type HostInput struct {
 	Bindings []Binding
 	// HTTPSRedirect answers every plain-text request with 301 to https.
 	HTTPSRedirect bool
-	// Targets holds every destination that the bindings name, exactly as in the
-	// rule. A destination that is not in it counts as missing.
+	// Targets holds every destination that the bindings name, those of mirrors
+	// included, exactly as in the rule. A destination that is not in it counts as
+	// missing.
 	Targets map[model.Destination]model.Target
+	// Proxy is who routes; a match may name it.
+	Proxy Proxy
+}
+
+// Proxy is what sourceLabels and sourceNamespace of a match are compared with:
+// on a gateway, the source of a request is the gateway itself. A match with
+// either is for no proxy of which nothing is known.
+type Proxy struct {
+	Labels    map[string]string
+	Namespace string
 }
 
 // Binding is a route set and the gateways through which it reaches the host.
@@ -45,8 +56,10 @@ type Binding struct {
 }
 
 // VirtualHost returns the virtual host of in, named "host:port", and the
-// problems of its rules, sorted and without duplicates. A host without a rule
-// for this port gets a virtual host without routes, which answers 404.
+// problems of its rules, sorted and without duplicates; those of a rule from
+// another set go to its owner. The routes are a list, see [Tree]. Rules that
+// delegate are replaced before, by package delegate. A host without a rule for
+// this port gets a virtual host without routes, which answers 404.
 //
 // A weighted rule of which only some destinations are missing keeps its split:
 // the missing share goes to the name that the cluster would have, and Envoy

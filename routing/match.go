@@ -10,10 +10,10 @@ import (
 	"github.com/sluicegw/sluice/model"
 )
 
-// applicable returns the matches of rule that count on port behind gateways. A
-// rule without matches takes every request: one match without conditions,
-// carrying the rule's own path.
-func applicable(port uint32, rule *model.HTTPRule, gateways []model.GatewayRef) []model.Match {
+// applicable returns the matches of rule that count in this proxy, on this port,
+// behind gateways. A rule without matches takes every request: one match without
+// conditions, carrying the rule's own path.
+func applicable(in *HostInput, rule *model.HTTPRule, gateways []model.GatewayRef) []model.Match {
 	if rule.Unmatchable {
 		return nil
 	}
@@ -22,7 +22,7 @@ func applicable(port uint32, rule *model.HTTPRule, gateways []model.GatewayRef) 
 	}
 	var out []model.Match
 	for _, m := range rule.Matches {
-		if m.MeshOnly || (m.Port != 0 && m.Port != port) {
+		if m.MeshOnly || (m.Port != 0 && m.Port != in.Port) || !in.Proxy.fits(&m) {
 			continue
 		}
 		if len(m.Gateways) > 0 && !slices.ContainsFunc(m.Gateways, func(g model.GatewayRef) bool {
@@ -33,6 +33,19 @@ func applicable(port uint32, rule *model.HTTPRule, gateways []model.GatewayRef) 
 		out = append(out, m)
 	}
 	return out
+}
+
+// fits reports whether the proxy is one of those that m is for.
+func (p Proxy) fits(m *model.Match) bool {
+	if m.SourceNamespace != "" && m.SourceNamespace != p.Namespace {
+		return false
+	}
+	for key, value := range m.SourceLabels {
+		if own, ok := p.Labels[key]; !ok || own != value {
+			return false
+		}
+	}
+	return true
 }
 
 // routeMatch translates the conditions of m. A prefix is one of the raw string,

@@ -1,7 +1,6 @@
 package routing
 
 import (
-	"fmt"
 	"strings"
 
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
@@ -15,8 +14,29 @@ type entry struct {
 	route    *routev3.Route
 	catchAll bool
 	set      *model.RouteSet
-	// field is the path of the match, or of a rule without one.
+	place
+}
+
+// place is where a match is written, or a rule without one.
+type place struct {
+	by    model.Ref
 	field string
+}
+
+// seenFrom returns p for a reader of the object by.
+func (p place) seenFrom(by model.Ref) string {
+	if p.by == by {
+		return p.field
+	}
+	return p.field + " of " + p.by.String()
+}
+
+// author returns who wrote rule.
+func author(set *model.RouteSet, rule *model.HTTPRule) model.Ref {
+	if rule.Owner != (model.Ref{}) {
+		return rule.Owner
+	}
+	return set.Ref
 }
 
 // setEntries translates one route set. Each pair of a rule and one of its
@@ -29,23 +49,23 @@ func setEntries(in *HostInput, b Binding) ([]entry, []model.Problem) {
 	var (
 		out      []entry
 		problems []model.Problem
-		closedBy string
+		closedBy *place
 	)
 	for i := range b.Set.HTTP {
 		rule := &b.Set.HTTP[i]
-		matches := applicable(in.Port, rule, b.Gateways)
+		matches := applicable(in, rule, b.Gateways)
 		if len(matches) == 0 {
 			continue
 		}
-		if closedBy != "" {
-			problems = append(problems, afterCatchAll(b.Set, rule.Field, closedBy))
+		if closedBy != nil {
+			problems = append(problems, afterCatchAll(place{author(b.Set, rule), rule.Field}, *closedBy))
 			continue
 		}
 		es, ps := ruleEntries(in, b.Set, ruleMatches{rule, matches})
 		out = append(out, es...)
 		problems = append(problems, ps...)
 		if n := len(es); n > 0 && es[n-1].catchAll {
-			closedBy = es[n-1].field
+			closedBy = &es[n-1].place
 		}
 	}
 	return out, problems
@@ -63,47 +83,51 @@ func ruleEntries(in *HostInput, set *model.RouteSet, rm ruleMatches) ([]entry, [
 	var (
 		out      []entry
 		problems []model.Problem
-		closedBy string
+		closedBy *place
 	)
+	by := author(set, rm.rule)
 	for i := range rm.matches {
 		m := &rm.matches[i]
-		if closedBy != "" {
-			problems = append(problems, afterCatchAll(set, m.Field, closedBy))
+		at := place{by, m.Field}
+		if closedBy != nil {
+			problems = append(problems, afterCatchAll(at, *closedBy))
 			continue
 		}
 		match := routeMatch(m)
-		if p := checkMatch(set, m, match); p != nil {
+		if p := checkMatch(by, m, match); p != nil {
 			problems = append(problems, *p)
 			continue
 		}
 		e := entry{
-			route:    &routev3.Route{Name: routeName(set, rm.rule, m), Match: match},
+			route:    &routev3.Route{Name: routeName(by, rm.rule, m), Match: match, StatPrefix: m.StatPrefix},
 			catchAll: isCatchAll(match),
 			set:      set,
-			field:    m.Field,
+			place:    at,
 		}
 		if e.catchAll {
-			closedBy = e.field
+			closedBy = &at
 		}
 		out = append(out, e)
 	}
 	if len(out) == 0 {
 		return nil, problems
 	}
-	served, ps := serve(in, set, rm.rule)
+	served, ps := serve(in, by, rm.rule)
 	for _, e := range out {
 		e.route.Action = served.Action
 		e.route.RequestHeadersToAdd = served.RequestHeadersToAdd
 		e.route.RequestHeadersToRemove = served.RequestHeadersToRemove
 		e.route.ResponseHeadersToAdd = served.ResponseHeadersToAdd
 		e.route.ResponseHeadersToRemove = served.ResponseHeadersToRemove
+		e.route.TypedPerFilterConfig = served.TypedPerFilterConfig
 	}
 	return out, append(problems, ps...)
 }
 
 // order returns the routes of a host in the order in which Envoy tries them:
-// as given, with the first catch-all at the end. A route whose conditions an
-// earlier one has too takes no request and is left out with a warning.
+// as given, with the first catch-all at the end. A route takes no request and is
+// left out with a warning when an earlier one has the same conditions, or takes
+// its path whatever else it asks for.
 //
 // Source: Istio appends the rules of VirtualServices that share a host oldest
 // first, then moves the catch-alls behind the others; it does not sort by
@@ -114,6 +138,7 @@ func order(host string, entries []entry) ([]*routev3.Route, []model.Problem) {
 		problems []model.Problem
 		last     *entry
 		seen     = make(map[string]*entry, len(entries))
+		taken    takenPaths
 	)
 	for i := range entries {
 		e := &entries[i]
@@ -130,13 +155,56 @@ func order(host string, entries []entry) ([]*routev3.Route, []model.Problem) {
 			problems = append(problems, shadowed(host, e, first))
 			continue
 		}
+		if first := taken.by(e.route.GetMatch()); first != nil {
+			problems = append(problems, pathTaken(host, e, first))
+			continue
+		}
 		seen[key] = e
+		taken.add(e)
 		routes = append(routes, e.route)
 	}
 	if last != nil {
 		routes = append(routes, last.route)
 	}
 	return routes, problems
+}
+
+// takenPaths are the paths of which routes without other conditions leave
+// nothing to those behind them.
+type takenPaths struct{ prefixes, exact map[string]*entry }
+
+func (t *takenPaths) add(e *entry) {
+	path := pathOf(e.route.GetMatch())
+	switch {
+	case !unconditional(e.route.GetMatch()):
+	case path.everything:
+		if t.prefixes == nil {
+			t.prefixes = make(map[string]*entry)
+		}
+		t.prefixes[path.literal] = e
+	case path.exact:
+		if t.exact == nil {
+			t.exact = make(map[string]*entry)
+		}
+		t.exact[path.literal] = e
+	}
+}
+
+// by returns the entry that takes every path of m, nil if there is none.
+func (t *takenPaths) by(m *routev3.RouteMatch) *entry {
+	if len(t.prefixes)+len(t.exact) == 0 {
+		return nil
+	}
+	path := pathOf(m)
+	if e := t.exact[path.literal]; e != nil && path.exact {
+		return e
+	}
+	for end := 0; end <= len(path.literal) && len(t.prefixes) > 0; end++ {
+		if e := t.prefixes[path.literal[:end]]; e != nil {
+			return e
+		}
+	}
+	return nil
 }
 
 // matchKey is equal for equal conditions.
@@ -146,45 +214,13 @@ func matchKey(m *routev3.RouteMatch) string {
 	return string(b)
 }
 
-func afterCatchAll(set *model.RouteSet, field, closedBy string) model.Problem {
-	return model.Problem{
-		Object:   set.Ref,
-		Field:    field,
-		Reason:   model.ReasonUnreachableRule,
-		Severity: model.SeverityWarning,
-		Message: fmt.Sprintf("%s takes no request, because %s before it takes every one; put the rule for all requests last",
-			field, closedBy),
-	}
-}
-
-func shadowed(host string, e, first *entry) model.Problem {
-	p := model.Problem{
-		Object:   e.set.Ref,
-		Field:    e.field,
-		Reason:   model.ReasonUnreachableRule,
-		Severity: model.SeverityWarning,
-	}
-	switch {
-	case e.set == first.set:
-		p.Message = fmt.Sprintf("%s takes no request, because %s before it has the same conditions; remove one of the two",
-			e.field, first.field)
-	case e.catchAll:
-		p.Message = fmt.Sprintf("%s takes no request of host %s, because %s of the older %s takes every request left over there; "+
-			"give it a condition or remove one of the two", e.field, host, first.field, first.set.Ref)
-	default:
-		p.Message = fmt.Sprintf("%s takes no request of host %s, because %s of the older %s has the same conditions; "+
-			"remove one of the two", e.field, host, first.field, first.set.Ref)
-	}
-	return p
-}
-
 // routeName returns "rule" or "rule.match"; a rule without a name is called
-// "namespace/name/index". It is never empty: the scoped layout tells a found
+// "namespace/name/index" of its author. It is never empty: the scoped layout tells a found
 // route by its name.
-func routeName(set *model.RouteSet, rule *model.HTTPRule, m *model.Match) string {
+func routeName(by model.Ref, rule *model.HTTPRule, m *model.Match) string {
 	name := rule.Name
 	if name == "" {
-		name = set.Ref.Namespace + "/" + set.Ref.Name + "/" + ruleIndex(rule.Field)
+		name = by.Namespace + "/" + by.Name + "/" + ruleIndex(rule.Field)
 	}
 	if m.Name != "" {
 		name += "." + m.Name

@@ -27,8 +27,8 @@ func Refusal(in HostInput) *routev3.VirtualHost {
 	return vh
 }
 
-// Clusters returns the names of the clusters that the routes of vh send to,
-// sorted, each once.
+// Clusters returns the names of the clusters that the routes of vh, a list, send
+// or mirror to, sorted, each once.
 func Clusters(vh *routev3.VirtualHost) []string {
 	var out []string
 	for _, r := range vh.GetRoutes() {
@@ -38,6 +38,9 @@ func Clusters(vh *routev3.VirtualHost) []string {
 		}
 		for _, c := range action.GetWeightedClusters().GetClusters() {
 			out = append(out, c.GetName())
+		}
+		for _, m := range action.GetRequestMirrorPolicies() {
+			out = append(out, m.GetCluster())
 		}
 	}
 	slices.Sort(out)

@@ -96,7 +96,7 @@ func retryOn(r *model.Retries) (string, []uint32) {
 // packed wraps a message that is known to marshal.
 func packed(m proto.Message) *anypb.Any {
 	out := &anypb.Any{}
-	// A message of fixed small fields cannot fail to marshal.
+	// What comes here was validated or is of fixed shape: it marshals.
 	_ = anypb.MarshalFrom(out, m, proto.MarshalOptions{Deterministic: true})
 	return out
 }

@@ -1,28 +1,23 @@
 // Package upstream turns destinations into Envoy clusters and endpoints.
 //
 // What goes in: a destination with host, subset and port, the service's port
-// and endpoints, the load balancer that its rules choose, and the settings of
+// and endpoints, the policy in force for it ([Effective]), and the settings of
 // the fleet. What comes out: one Cluster per destination, its
 // ClusterLoadAssignment where endpoints come over xDS, and the problems of
 // rules that say the same thing twice.
 //
-// This package alone decides how endpoints are found (a fixed list over EDS or
-// DNS), how they are chosen between, and the limits towards them;
-// docs/defaults.md gives the reasons. Nothing here reads a clock, a socket or a
-// store; same input, same bytes.
+// This package alone decides how endpoints are found (a fixed list over EDS,
+// DNS, or the name that the client asked for), how they are chosen between and
+// ordered by where they run, when they are taken out of use, the limits and the
+// encryption towards them; docs/defaults.md gives the reasons. Nothing here
+// reads a clock, a socket, a file or a store; same input, same bytes.
 package upstream
 
 import (
-	"math"
 	"strings"
 
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
-	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
-	commondnsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/clusters/common/dns/v3"
-	dnsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/clusters/dns/v3"
-	httpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/upstreams/http/v3"
-	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/durationpb"
@@ -31,10 +26,6 @@ import (
 
 	"github.com/sluicegw/sluice/model"
 )
-
-// httpOptions is the key under which Envoy looks for the HTTP options of a
-// cluster.
-const httpOptions = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 
 // metadataKey is the namespace of Sluice's metadata on a cluster.
 const metadataKey = "sluice"
@@ -49,8 +40,22 @@ type ClusterInput struct {
 	// on their own, see [Endpoints].
 	Endpoints []model.Endpoint
 	// Labels choose the endpoints of the subset; nil takes all.
-	Labels       map[string]string
-	LoadBalancer model.Balancing
+	Labels map[string]string
+	// Policy is what [Effective] returns.
+	Policy model.TrafficPolicy
+	// SubjectAltNames are the service's: verified where the policy names none.
+	SubjectAltNames []string
+	// HealthCheck is nil when the endpoints are not probed.
+	HealthCheck *model.HealthCheck
+	// PolicyNamespace is where the Secret lives that the policy names.
+	PolicyNamespace string
+	// Roots is the file, at the proxy, of the authorities that are trusted where
+	// the policy names none; "" is [MachineRoots].
+	Roots string
+	// Proxy is where the proxy runs; zero if unknown. ProxyLabels are its own,
+	// read for failover by label.
+	Proxy       model.Locality
+	ProxyLabels map[string]string
 	// Settings are within the bounds that package settings enforces.
 	Settings model.Settings
 }
@@ -61,11 +66,15 @@ type ClusterInput struct {
 //   - STATIC and SLICES: EDS, under the cluster's own name;
 //   - DNS: every address of every name is an endpoint;
 //   - DNS_ROUND_ROBIN: the first name is one endpoint, whatever its addresses;
+//   - DYNAMIC_DNS: the name that the client asked for, resolved by [DNSCache];
+//     endpoints, health checks and load balancer of such a service are unused;
 //   - NONE: EDS that never has endpoints; the answer is 503 and the caller
 //     reports it, because a gateway has no original destination to fall back on.
 //
 // A DNS service without endpoints resolves its own host; if that is a wildcard,
-// or if the subset's labels choose no endpoint, the cluster has none.
+// or if the subset's labels choose no endpoint, the cluster has none. Neither
+// has a cluster whose policy demands mutual TLS and names no certificate: it
+// must not fall back to less.
 // [model.BalancingPassthrough] is treated as the default; the caller reports
 // it.
 func Cluster(in ClusterInput) *clusterv3.Cluster {
@@ -73,107 +82,40 @@ func Cluster(in ClusterInput) *clusterv3.Cluster {
 	c := &clusterv3.Cluster{
 		Name:                          name,
 		AltStatName:                   model.StatName(name),
-		ConnectTimeout:                durationpb.New(in.Settings.ConnectTimeout),
 		PerConnectionBufferLimitBytes: wrapperspb.UInt32(in.Settings.ClusterBufferBytes),
-		LbPolicy:                      lbPolicy(in.LoadBalancer),
-		CircuitBreakers:               &clusterv3.CircuitBreakers{Thresholds: []*clusterv3.CircuitBreakers_Thresholds{unlimited()}},
-		CommonLbConfig:                &clusterv3.Cluster_CommonLbConfig{HealthyPanicThreshold: &typev3.Percent{Value: 0}},
 		IgnoreHealthOnHostRemoval:     true,
 		Metadata:                      metadata(in.Destination),
+		OutlierDetection:              outlier(in.Policy.Outlier),
+		TransportSocket:               transportSocket(in),
 	}
-	if in.Port.Protocol != model.ProtocolTCP && in.Port.Protocol != model.ProtocolTLS && in.Port.Protocol != model.ProtocolUDP {
+	limit(c, in)
+	if isHTTP(in.Port.Protocol) {
 		c.TypedExtensionProtocolOptions = map[string]*anypb.Any{httpOptions: pack(protocolOptions(in))}
 	}
-	if isDNS(in.Resolution) {
-		discoverByDNS(c, in)
-	} else {
-		c.ClusterDiscoveryType = &clusterv3.Cluster_Type{Type: clusterv3.Cluster_EDS}
-		c.EdsClusterConfig = &clusterv3.Cluster_EdsClusterConfig{EdsConfig: ads(), ServiceName: name}
-	}
+	balance(c, in.Policy)
+	discover(c, in)
 	return c
 }
 
-// Needs returns the resources without which the cluster of in stays unused: its
-// endpoints if they come over xDS.
+// isHTTP reports whether requests, not bytes, are sent to a port.
+func isHTTP(p model.Protocol) bool {
+	return !p.IsStream() && p != model.ProtocolTLS && p != model.ProtocolUDP
+}
+
+// Needs returns the resources without which the cluster of in stays unused, in
+// order: its endpoints if they come over xDS, and the secrets that it names.
 func Needs(in ClusterInput) []model.ResourceName {
-	if isDNS(in.Resolution) {
+	if unreachable(in) {
 		return nil
 	}
-	return []model.ResourceName{{Type: model.TypeEndpoint, Name: model.ClusterName(in.Destination)}}
-}
-
-func isDNS(r model.Resolution) bool {
-	return r == model.ResolutionDNS || r == model.ResolutionDNSRoundRobin
-}
-
-// discoverByDNS fills in the endpoints that the proxy resolves itself.
-func discoverByDNS(c *clusterv3.Cluster, in ClusterInput) {
-	endpoints := in.Endpoints
-	if len(endpoints) == 0 && !strings.HasPrefix(in.Destination.Host, "*") {
-		endpoints = []model.Endpoint{{Address: in.Destination.Host}}
+	var needs []model.ResourceName
+	if !isDNS(in.Resolution) && in.Resolution != model.ResolutionDynamic {
+		needs = append(needs, model.ResourceName{Type: model.TypeEndpoint, Name: model.ClusterName(in.Destination)})
 	}
-	selected := EndpointsInput{Destination: in.Destination, Port: in.Port, Endpoints: endpoints, Labels: in.Labels}
-	one := in.Resolution == model.ResolutionDNSRoundRobin
-	c.LoadAssignment = resolvable(selected, one)
-	if len(c.LoadAssignment.GetEndpoints()) == 0 {
-		c.ClusterDiscoveryType = &clusterv3.Cluster_Type{Type: clusterv3.Cluster_STATIC}
-		return
+	for _, name := range secrets(in) {
+		needs = append(needs, model.ResourceName{Type: model.TypeSecret, Name: name})
 	}
-	c.ClusterDiscoveryType = &clusterv3.Cluster_ClusterType{ClusterType: &clusterv3.Cluster_CustomClusterType{
-		Name: "envoy.cluster.dns",
-		TypedConfig: pack(&dnsv3.DnsCluster{
-			RespectDnsTtl: true,
-			// An address of a family that the machine has no route to would
-			// take its share of the requests; IPv6 is used where a name has
-			// nothing else.
-			DnsLookupFamily:              commondnsv3.DnsLookupFamily_V4_PREFERRED,
-			AllAddressesInSingleEndpoint: one,
-		}),
-	}}
-}
-
-func lbPolicy(lb model.Balancing) clusterv3.Cluster_LbPolicy {
-	switch lb {
-	case model.BalancingRoundRobin:
-		return clusterv3.Cluster_ROUND_ROBIN
-	case model.BalancingRandom:
-		return clusterv3.Cluster_RANDOM
-	default:
-		return clusterv3.Cluster_LEAST_REQUEST
-	}
-}
-
-// unlimited lifts Envoy's limit of 1,024 connections, requests and waiting
-// requests, and of three retries, per destination.
-func unlimited() *clusterv3.CircuitBreakers_Thresholds {
-	return &clusterv3.CircuitBreakers_Thresholds{
-		MaxConnections:     wrapperspb.UInt32(math.MaxUint32),
-		MaxPendingRequests: wrapperspb.UInt32(math.MaxUint32),
-		MaxRequests:        wrapperspb.UInt32(math.MaxUint32),
-		MaxRetries:         wrapperspb.UInt32(math.MaxUint32),
-	}
-}
-
-// protocolOptions speaks HTTP/2 to ports that declare it, else HTTP/1.1. There
-// are no HTTP/2 pings: gRPC servers close connections that ping more often than
-// every five minutes.
-func protocolOptions(in ClusterInput) *httpv3.HttpProtocolOptions {
-	explicit := &httpv3.HttpProtocolOptions_ExplicitHttpConfig{
-		ProtocolConfig: &httpv3.HttpProtocolOptions_ExplicitHttpConfig_HttpProtocolOptions{
-			HttpProtocolOptions: &corev3.Http1ProtocolOptions{},
-		},
-	}
-	if in.Port.Protocol.IsHTTP2() {
-		explicit.ProtocolConfig = &httpv3.HttpProtocolOptions_ExplicitHttpConfig_Http2ProtocolOptions{
-			Http2ProtocolOptions: &corev3.Http2ProtocolOptions{
-				InitialStreamWindowSize:     wrapperspb.UInt32(in.Settings.StreamWindowBytes),
-				InitialConnectionWindowSize: wrapperspb.UInt32(in.Settings.ConnectionWindowBytes),
-			},
-		}
-	}
-	return &httpv3.HttpProtocolOptions{
-		UpstreamProtocolOptions: &httpv3.HttpProtocolOptions_ExplicitHttpConfig_{ExplicitHttpConfig: explicit},
-	}
+	return needs
 }
 
 // metadata names the service behind a cluster, for access logs and dumps.
@@ -198,7 +140,7 @@ func ads() *corev3.ConfigSource {
 }
 
 // pack encodes m deterministically. It panics if m holds a string that is not
-// UTF-8; no message packed here holds a string from the outside.
+// UTF-8; strings from the outside go through [text] first.
 func pack(m proto.Message) *anypb.Any {
 	packed := new(anypb.Any)
 	if err := anypb.MarshalFrom(packed, m, proto.MarshalOptions{Deterministic: true}); err != nil {
@@ -207,19 +149,5 @@ func pack(m proto.Message) *anypb.Any {
 	return packed
 }
 
-// resolvable returns the load assignment of a DNS cluster: the endpoints whose
-// address is a name or an IP address, only the first if one is set.
-func resolvable(in EndpointsInput, one bool) *endpointv3.ClusterLoadAssignment {
-	var kept []model.Endpoint
-	for _, e := range in.Endpoints {
-		if strings.HasPrefix(e.Address, unixPrefix) || !matches(e.Labels, in.Labels) || portOf(e, in.Port) == 0 || e.Address == "" {
-			continue
-		}
-		kept = append(kept, e)
-		if one {
-			break
-		}
-	}
-	in.Endpoints = kept
-	return assignment(in)
-}
+// text returns s as UTF-8, which protobuf demands of strings.
+func text(s string) string { return strings.ToValidUTF8(s, "\uFFFD") }

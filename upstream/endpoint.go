@@ -2,6 +2,7 @@ package upstream
 
 import (
 	"cmp"
+	"maps"
 	"math"
 	"net/netip"
 	"slices"
@@ -28,6 +29,12 @@ type EndpointsInput struct {
 	Endpoints   []model.Endpoint
 	// Labels choose the endpoints of the subset; nil takes all.
 	Labels map[string]string
+	// Policy is what [Effective] returns: its load balancer and outlier
+	// detection order the endpoints by where they run.
+	Policy model.TrafficPolicy
+	// Proxy is where the proxy runs, zero if unknown; ProxyLabels are its own.
+	Proxy       model.Locality
+	ProxyLabels map[string]string
 }
 
 // Endpoints returns the endpoints of an EDS cluster, named [model.ClusterName]:
@@ -40,6 +47,9 @@ type EndpointsInput struct {
 // The port of an endpoint is its own port by the service port's name, else the
 // target port, else the service port's number. A target port by name has no
 // number to fall back on.
+//
+// Localities have priorities and weights if the policy's load balancer asks for
+// them; see [prioritize] and [distribute].
 func Endpoints(in EndpointsInput) *endpointv3.ClusterLoadAssignment {
 	in.Endpoints = slices.DeleteFunc(slices.Clone(in.Endpoints), func(e model.Endpoint) bool {
 		return !dialable(e.Address) || !matches(e.Labels, in.Labels) || portOf(e, in.Port) == 0
@@ -85,10 +95,12 @@ func portOf(e model.Endpoint, port model.ServicePort) uint32 {
 // place is one endpoint, ready to be ordered.
 type place struct {
 	locality model.Locality
+	labels   map[string]string
 	address  string
 	port     uint32 // 0 for a unix socket
 	health   model.Health
 	weight   uint32 // at least 1
+	priority uint32 // 0 is tried first
 }
 
 // severity orders healths from the best to the worst.
@@ -107,7 +119,7 @@ func severity(h model.Health) int {
 func assignment(in EndpointsInput) *endpointv3.ClusterLoadAssignment {
 	places := make([]place, 0, len(in.Endpoints))
 	for _, e := range in.Endpoints {
-		p := place{locality: e.Locality, address: e.Address, health: e.Health, weight: max(e.Weight, 1)}
+		p := place{locality: e.Locality, labels: e.Labels, address: e.Address, health: e.Health, weight: max(e.Weight, 1)}
 		if ip, err := netip.ParseAddr(e.Address); err == nil {
 			p.address = ip.String()
 		}
@@ -117,22 +129,29 @@ func assignment(in EndpointsInput) *endpointv3.ClusterLoadAssignment {
 		places = append(places, p)
 	}
 	places = distinct(places)
+	prioritize(places, in)
+	slices.SortStableFunc(places, func(a, b place) int {
+		return cmp.Or(cmp.Compare(a.priority, b.priority), compareLocality(a.locality, b.locality))
+	})
 	out := &endpointv3.ClusterLoadAssignment{ClusterName: model.ClusterName(in.Destination)}
 	// Envoy refuses an assignment whose weights add up to more than 32 bits.
 	heaviest := uint32(math.MaxUint32 / max(len(places), 1))
 	for i, p := range places {
-		if i == 0 || p.locality != places[i-1].locality {
-			out.Endpoints = append(out.Endpoints, &endpointv3.LocalityLbEndpoints{Locality: locality(p.locality)})
+		if i == 0 || p.locality != places[i-1].locality || p.priority != places[i-1].priority {
+			out.Endpoints = append(out.Endpoints, &endpointv3.LocalityLbEndpoints{Locality: locality(p.locality), Priority: p.priority})
 		}
 		p.weight = min(p.weight, heaviest)
 		group := out.Endpoints[len(out.Endpoints)-1]
 		group.LbEndpoints = append(group.LbEndpoints, lbEndpoint(p))
 	}
+	if lb := in.Policy.LoadBalancer; lb != nil && weighs(lb) {
+		out.Endpoints = distribute(out.Endpoints, in.Proxy, lb.Locality.Distribute)
+	}
 	return out
 }
 
 // distinct drops what has the same address and port as a better place, and
-// orders the rest by locality, address and port.
+// orders the rest by address and port.
 func distinct(places []place) []place {
 	slices.SortFunc(places, func(a, b place) int {
 		return cmp.Or(
@@ -141,11 +160,24 @@ func distinct(places []place) []place {
 			cmp.Compare(severity(a.health), severity(b.health)),
 			compareLocality(a.locality, b.locality),
 			-cmp.Compare(a.weight, b.weight),
+			compareLabels(a.labels, b.labels),
 		)
 	})
-	places = slices.CompactFunc(places, func(a, b place) bool { return a.address == b.address && a.port == b.port })
-	slices.SortStableFunc(places, func(a, b place) int { return compareLocality(a.locality, b.locality) })
-	return places
+	return slices.CompactFunc(places, func(a, b place) bool { return a.address == b.address && a.port == b.port })
+}
+
+// compareLabels orders label sets by their sorted pairs.
+func compareLabels(a, b map[string]string) int {
+	for _, key := range slices.Sorted(maps.Keys(a)) {
+		other, ok := b[key]
+		if !ok {
+			return 1
+		}
+		if c := strings.Compare(a[key], other); c != 0 {
+			return c
+		}
+	}
+	return cmp.Compare(len(a), len(b))
 }
 
 func compareLocality(a, b model.Locality) int {

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -26,24 +27,38 @@ import (
 var update = flag.Bool("update", false, "rewrite the golden files")
 
 // destination is the in.yaml of a golden case; settings are the defaults.
+// Durations are nanoseconds.
 type destination struct {
-	Destination  model.Destination
-	Port         model.ServicePort
-	Resolution   model.Resolution
-	Endpoints    []model.Endpoint
-	Labels       map[string]string
-	LoadBalancer model.Balancing
+	Destination     model.Destination
+	Port            model.ServicePort
+	Resolution      model.Resolution
+	Endpoints       []model.Endpoint
+	Labels          map[string]string
+	Policy          model.TrafficPolicy
+	SubjectAltNames []string
+	HealthCheck     *model.HealthCheck
+	Proxy           model.Locality
+	ProxyLabels     map[string]string
 }
 
 func (d destination) cluster() upstream.ClusterInput {
 	return upstream.ClusterInput{
 		Destination: d.Destination, Port: d.Port, Resolution: d.Resolution, Endpoints: d.Endpoints,
-		Labels: d.Labels, LoadBalancer: d.LoadBalancer, Settings: model.DefaultSettings(),
+		Labels: d.Labels, Policy: d.Policy, SubjectAltNames: d.SubjectAltNames, HealthCheck: d.HealthCheck,
+		PolicyNamespace: "shop", Proxy: d.Proxy, ProxyLabels: d.ProxyLabels, Settings: model.DefaultSettings(),
 	}
 }
 
 func (d destination) endpoints() upstream.EndpointsInput {
-	return upstream.EndpointsInput{Destination: d.Destination, Port: d.Port, Endpoints: d.Endpoints, Labels: d.Labels}
+	return upstream.EndpointsInput{
+		Destination: d.Destination, Port: d.Port, Endpoints: d.Endpoints, Labels: d.Labels,
+		Policy: d.Policy, Proxy: d.Proxy, ProxyLabels: d.ProxyLabels,
+	}
+}
+
+// wants reports whether the cluster needs its endpoints over xDS.
+func (d destination) wants() bool {
+	return slices.Contains(upstream.Needs(d.cluster()), model.ResourceName{Type: model.TypeEndpoint, Name: model.ClusterName(d.Destination)})
 }
 
 // cases reads every golden file; the map's keys are their paths.
@@ -77,11 +92,18 @@ func TestGolden(t *testing.T) {
 		t.Run(strings.TrimSuffix(filepath.Base(file), ".txtar"), func(t *testing.T) {
 			in := read(t, archive)
 			got := []txtar.File{{Name: "want.cluster.yaml", Data: protoYAML(t, upstream.Cluster(in.cluster()))}}
-			if needs := upstream.Needs(in.cluster()); len(needs) > 0 {
-				if len(needs) != 1 || needs[0] != (model.ResourceName{Type: model.TypeEndpoint, Name: model.ClusterName(in.Destination)}) {
-					t.Errorf("the cluster needs %v", needs)
-				}
+			if in.wants() {
 				got = append(got, txtar.File{Name: "want.endpoints.yaml", Data: protoYAML(t, upstream.Endpoints(in.endpoints()))})
+			}
+			if names := secretNames(upstream.Needs(in.cluster())); names != "" {
+				got = append(got, txtar.File{Name: "want.secrets", Data: []byte(names)})
+			}
+			var problems strings.Builder
+			for _, p := range upstream.Problems(in.cluster()) {
+				fmt.Fprintf(&problems, "%s %s: %s\n", p.Reason, p.Field, p.Message)
+			}
+			if problems.Len() > 0 {
+				got = append(got, txtar.File{Name: "want.problems", Data: []byte(problems.String())})
 			}
 			if *update {
 				archive.Files = append(archive.Files[:1], got...)
@@ -95,6 +117,17 @@ func TestGolden(t *testing.T) {
 			}
 		})
 	}
+}
+
+// secretNames returns the names of the secrets among needs, a line each.
+func secretNames(needs []model.ResourceName) string {
+	var out strings.Builder
+	for _, n := range needs {
+		if n.Type == model.TypeSecret {
+			out.WriteString(n.Name + "\n")
+		}
+	}
+	return out.String()
 }
 
 func protoYAML(t *testing.T, m proto.Message) []byte {
@@ -136,8 +169,13 @@ func TestEnvoyAccepts(t *testing.T) {
 	for _, archive := range cases(t) {
 		in := read(t, archive)
 		add(upstream.Cluster(in.cluster()))
-		if len(upstream.Needs(in.cluster())) > 0 {
+		if in.wants() {
 			listed := upstream.Cluster(in.cluster())
+			if secretNames(upstream.Needs(in.cluster())) != "" {
+				// A fixed cluster asks for its secrets at once, and there is
+				// nobody to ask.
+				listed.TransportSocket = nil
+			}
 			listed.EdsClusterConfig = nil
 			listed.ClusterDiscoveryType = &clusterv3.Cluster_Type{Type: clusterv3.Cluster_STATIC}
 			listed.LoadAssignment = upstream.Endpoints(in.endpoints())

@@ -1,6 +1,7 @@
 package upstream
 
 import (
+	"cmp"
 	"fmt"
 	"reflect"
 	"strconv"
@@ -8,23 +9,51 @@ import (
 	"github.com/sluicegw/sluice/model"
 )
 
-// LoadBalancer returns the load balancer of a destination. Rules are the
-// policies for its host, oldest first. The first rule with a traffic policy
-// decides for the host; the subset's own policy, if it names a load balancer,
-// goes before it.
+// Effective returns the policy in force for a subset ("" for all endpoints) and
+// a port of a host. Rules are the policies for the host, oldest first: the first
+// with a traffic policy decides for the host, and the first with the subset for
+// the subset.
+//
+// The subset's entry for the port goes before the subset's own blocks, those
+// before the host's entry for the port, and that before the host's blocks. A
+// block that is not given is inherited, but an entry for a port replaces all
+// four blocks of what is below it: those that it leaves out are the defaults.
+// Ports is empty in the result.
 //
 // Source: Istio merges rules for one host by appending their subsets and
 // keeping the first traffic policy.
-func LoadBalancer(rules []*model.DestinationPolicy, subset string) model.Balancing {
-	if s, ok := Subset(rules, subset); ok && s.Traffic != nil && s.Traffic.LoadBalancer != nil && s.Traffic.LoadBalancer.Simple != model.BalancingDefault {
-		return s.Traffic.LoadBalancer.Simple
-	}
+func Effective(rules []*model.DestinationPolicy, subset string, port uint32) model.TrafficPolicy {
+	var out model.TrafficPolicy
 	for _, rule := range rules {
-		if rule.Traffic != nil && rule.Traffic.LoadBalancer != nil {
-			return rule.Traffic.LoadBalancer.Simple
+		if rule.Traffic != nil {
+			out = overlay(out, rule.Traffic, port)
+			break
 		}
 	}
-	return model.BalancingDefault
+	if s, ok := Subset(rules, subset); ok && s.Traffic != nil {
+		out = overlay(out, s.Traffic, port)
+	}
+	return out
+}
+
+// overlay returns below with what p says for a port put over it.
+func overlay(below model.TrafficPolicy, p *model.TrafficPolicy, port uint32) model.TrafficPolicy {
+	out := model.TrafficPolicy{
+		LoadBalancer:   cmp.Or(p.LoadBalancer, below.LoadBalancer),
+		ConnectionPool: cmp.Or(p.ConnectionPool, below.ConnectionPool),
+		Outlier:        cmp.Or(p.Outlier, below.Outlier),
+		TLS:            cmp.Or(p.TLS, below.TLS),
+		Tunnel:         cmp.Or(p.Tunnel, below.Tunnel),
+		ProxyProtocol:  cmp.Or(p.ProxyProtocol, below.ProxyProtocol),
+		RetryBudget:    cmp.Or(p.RetryBudget, below.RetryBudget),
+	}
+	for _, entry := range p.Ports {
+		if entry.Port == port {
+			out.LoadBalancer, out.ConnectionPool, out.Outlier, out.TLS = entry.LoadBalancer, entry.ConnectionPool, entry.Outlier, entry.TLS
+			break
+		}
+	}
+	return out
 }
 
 // Subset returns the subset of that name from the oldest rule that has it, and

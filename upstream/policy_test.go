@@ -20,36 +20,54 @@ func traffic(lb model.Balancing) *model.TrafficPolicy {
 	return &model.TrafficPolicy{LoadBalancer: &model.LoadBalancer{Simple: lb}}
 }
 
-func TestLoadBalancer(t *testing.T) {
-	v1 := model.Subset{Name: "v1", Traffic: traffic(model.BalancingRandom)}
-	v2 := model.Subset{Name: "v2"}
-	v3 := model.Subset{Name: "v3", Traffic: traffic(model.BalancingDefault)}
+func TestEffective(t *testing.T) {
+	robin := &model.LoadBalancer{Simple: model.BalancingRoundRobin}
+	random := &model.LoadBalancer{Simple: model.BalancingRandom}
+	small, large := &model.ConnectionPool{MaxConnections: 1}, &model.ConnectionPool{MaxConnections: 100}
+	eject := &model.OutlierDetection{MaxEjectionPercent: 50}
+	encrypted := &model.UpstreamTLS{Mode: model.TLSSimple}
+	budget := &model.RetryBudget{Percent: 20}
+	host := &model.TrafficPolicy{
+		LoadBalancer: robin, ConnectionPool: large, Outlier: eject, ProxyProtocol: 1, RetryBudget: budget,
+		Ports: []model.PortPolicy{{Port: 443, TLS: encrypted, ConnectionPool: small}},
+	}
+	rules := []*model.DestinationPolicy{
+		rule("a", nil, model.Subset{Name: "plain"}),
+		rule("b", host, model.Subset{Name: "v1", Traffic: &model.TrafficPolicy{LoadBalancer: random}}),
+		rule("c", traffic(model.BalancingRandom),
+			model.Subset{Name: "v1", Traffic: &model.TrafficPolicy{ConnectionPool: small}},
+			model.Subset{Name: "v2", Traffic: &model.TrafficPolicy{
+				Outlier: eject, ProxyProtocol: 2,
+				Ports: []model.PortPolicy{{Port: 443, LoadBalancer: random}},
+			}}),
+	}
+	of80 := model.TrafficPolicy{LoadBalancer: robin, ConnectionPool: large, Outlier: eject, ProxyProtocol: 1, RetryBudget: budget}
+	of443 := model.TrafficPolicy{ConnectionPool: small, TLS: encrypted, ProxyProtocol: 1, RetryBudget: budget}
+	with := func(p model.TrafficPolicy, change func(*model.TrafficPolicy)) model.TrafficPolicy {
+		change(&p)
+		return p
+	}
 	cases := []struct {
 		name   string
 		rules  []*model.DestinationPolicy
 		subset string
-		want   model.Balancing
+		port   uint32
+		want   model.TrafficPolicy
 	}{
-		{"no rule", nil, "", model.BalancingDefault},
-		{"host", []*model.DestinationPolicy{rule("a", traffic(model.BalancingRoundRobin))}, "", model.BalancingRoundRobin},
-		{"first traffic policy wins", []*model.DestinationPolicy{
-			rule("a", nil, v2), rule("b", traffic(model.BalancingRoundRobin)), rule("c", traffic(model.BalancingRandom)),
-		}, "", model.BalancingRoundRobin},
-		{"the first wins even if it says nothing of load balancers", []*model.DestinationPolicy{
-			rule("a", traffic(model.BalancingDefault)), rule("b", traffic(model.BalancingRandom)),
-		}, "", model.BalancingDefault},
-		{"subset over host", []*model.DestinationPolicy{rule("a", traffic(model.BalancingRoundRobin), v1)}, "v1", model.BalancingRandom},
-		{"subset of a younger rule over host", []*model.DestinationPolicy{
-			rule("a", traffic(model.BalancingRoundRobin)), rule("b", nil, v1),
-		}, "v1", model.BalancingRandom},
-		{"subset without policy inherits", []*model.DestinationPolicy{rule("a", traffic(model.BalancingRoundRobin), v2)}, "v2", model.BalancingRoundRobin},
-		{"subset without load balancer inherits", []*model.DestinationPolicy{rule("a", traffic(model.BalancingRoundRobin), v3)}, "v3", model.BalancingRoundRobin},
-		{"unknown subset", []*model.DestinationPolicy{rule("a", traffic(model.BalancingRoundRobin), v1)}, "v9", model.BalancingRoundRobin},
+		{"no rule", nil, "", 80, model.TrafficPolicy{}},
+		{"the first traffic policy wins", rules, "", 80, of80},
+		{"a port's entry replaces every block", rules, "", 443, of443},
+		{"a subset without policy inherits", rules, "plain", 80, of80},
+		{"an unknown subset inherits", rules, "v9", 80, of80},
+		{"a subset's block goes before the host's", rules, "v1", 80, with(of80, func(p *model.TrafficPolicy) { p.LoadBalancer = random })},
+		{"a subset's block goes before the host's port", rules, "v1", 443, with(of443, func(p *model.TrafficPolicy) { p.LoadBalancer = random })},
+		{"a subset of a younger rule inherits the oldest policy", rules, "v2", 80, with(of80, func(p *model.TrafficPolicy) { p.ProxyProtocol = 2 })},
+		{"a subset's port replaces every block", rules, "v2", 443, model.TrafficPolicy{LoadBalancer: random, ProxyProtocol: 2, RetryBudget: budget}},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
-			if got := upstream.LoadBalancer(c.rules, c.subset); got != c.want {
-				t.Errorf("got %q, want %q", got, c.want)
+			if diff := cmp.Diff(c.want, upstream.Effective(c.rules, c.subset, c.port)); diff != "" {
+				t.Errorf("-want +got:\n%s", diff)
 			}
 		})
 	}

@@ -1,6 +1,7 @@
 package xds
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -398,7 +399,7 @@ func (c *client) follow() {
 			c.tryAck(resp)
 			c.tryChange(model.TypeEndpoint, add, drop)
 		case err := <-c.ended:
-			if err == io.EOF {
+			if errors.Is(err, io.EOF) {
 				c.t.Error("the server ended the stream")
 			}
 			return

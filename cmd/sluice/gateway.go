@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"runtime/debug"
 	"syscall"
 	"time"
 
@@ -47,6 +48,11 @@ type gateway struct {
 
 // runGateway runs until ctx ends or a part cannot go on.
 func runGateway(ctx context.Context, o runOptions) error {
+	if os.Getenv("GOGC") == "" {
+		// Most of the heap is the declared world, which stays: collecting at half
+		// of it instead of all costs little and keeps the process small.
+		debug.SetGCPercent(50)
+	}
 	g, err := newGateway(ctx, o)
 	if err != nil {
 		return err
@@ -95,7 +101,7 @@ func (g *gateway) wire(envoy proxy.Binary, socket string) {
 	g.store = xds.NewStore()
 	g.board = status.NewBoard(time.Now, g.announce, localNode)
 	g.source = file.New(file.Options{Dirs: g.o.dirs, Log: g.log, Now: time.Now})
-	compiler := compile.New(compile.Options{Kinds: kinds(), ScopedAbove: g.o.scopedAbove})
+	compiler := compile.New(compile.Options{Kinds: kinds(), ScopedAbove: g.o.scopedAbove, Fleet: g.o.fleet})
 	g.pipeline = &pipeline{
 		compiler: compiler, store: g.store, board: g.board, locate: g.source.Locate,
 		refused: make(chan struct{}, 1), seen: map[model.ResourceName]compile.Refusal{},

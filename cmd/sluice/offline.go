@@ -42,9 +42,14 @@ type compiled struct {
 }
 
 // compileFolders reads folders once and compiles them: the same path as run.
-func compileFolders(dirs []string, scopedAbove int) (compiled, error) {
+func compileFolders(ctx *cli.Context) (compiled, error) {
+	dirs := ctx.Args().Slice()
 	if len(dirs) == 0 {
 		return compiled{}, cli.Exit("sluice: name at least one folder", 2)
+	}
+	fleet, err := fleetOf(ctx)
+	if err != nil {
+		return compiled{}, err
 	}
 	o := file.Options{Dirs: dirs, Log: slog.New(slog.DiscardHandler), Now: time.Now}
 	source := file.New(o)
@@ -52,7 +57,7 @@ func compileFolders(dirs []string, scopedAbove int) (compiled, error) {
 	if err != nil {
 		return compiled{}, err
 	}
-	c := compile.New(compile.Options{Kinds: kinds(), ScopedAbove: scopedAbove})
+	c := compile.New(compile.Options{Kinds: kinds(), ScopedAbove: ctx.Int("scoped-above"), Fleet: fleet})
 	out := compiled{result: c.Apply(step), problems: step.Problems}
 	for _, r := range out.result.Reports {
 		out.problems = append(out.problems, r.Problems...)
@@ -73,9 +78,9 @@ func validateCommand() *cli.Command {
 		Description: "Prints one line a problem, as file:line: Kind namespace/name: field: message,\n" +
 			"and exits with 1 if any of them is an error.\n\n" +
 			"Examples:\n  sluice validate examples/quickstart\n  sluice validate -o json routes/ services/",
-		Flags: []cli.Flag{outputFlag("text or json"), scopedAboveFlag()},
+		Flags: []cli.Flag{outputFlag("text or json"), scopedAboveFlag(), namespaceFlag(), localityFlag()},
 		Action: func(c *cli.Context) error {
-			out, err := compileFolders(c.Args().Slice(), c.Int("scoped-above"))
+			out, err := compileFolders(c)
 			if err != nil {
 				return err
 			}
@@ -156,7 +161,7 @@ func translateCommand() *cli.Command {
 		Description: "Prints what `sluice run` would send, by the same code. Problems go to standard error.\n\n" +
 			"Examples:\n  sluice translate examples/quickstart\n  sluice translate -o json --type route examples/quickstart",
 		Flags: []cli.Flag{
-			outputFlag("yaml or json"), scopedAboveFlag(),
+			outputFlag("yaml or json"), scopedAboveFlag(), namespaceFlag(), localityFlag(),
 			&cli.StringFlag{Name: "type", Usage: "only resources of this `TYPE`: listener, extension, scope, route, cluster, endpoint, secret"},
 		},
 		Action: func(c *cli.Context) error {
@@ -164,7 +169,7 @@ func translateCommand() *cli.Command {
 			if err != nil {
 				return cli.Exit("sluice translate: "+err.Error(), 2)
 			}
-			out, err := compileFolders(c.Args().Slice(), c.Int("scoped-above"))
+			out, err := compileFolders(c)
 			if err != nil {
 				return err
 			}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/sluicegw/sluice/compile"
 	"github.com/sluicegw/sluice/model"
 	"github.com/sluicegw/sluice/proxy"
 )
@@ -29,6 +30,7 @@ type runOptions struct {
 	drainTime   time.Duration
 	concurrency int
 	scopedAbove int
+	fleet       compile.Fleet
 	keepEnvoy   bool
 	verify      bool
 	pprof       bool
@@ -50,6 +52,8 @@ func runCommand() *cli.Command {
 			&cli.DurationFlag{Name: "drain-time", Usage: "how long connections may finish when Envoy stops or is replaced (default: the setting drainTimeout)"},
 			&cli.IntFlag{Name: "concurrency", Usage: "worker threads of Envoy; 0 leaves it to Envoy"},
 			scopedAboveFlag(),
+			namespaceFlag(),
+			localityFlag(),
 			&cli.BoolFlag{Name: "keep-envoy", Usage: "let Envoy live on when sluice is killed, for the next start to take over"},
 			&cli.BoolFlag{Name: "verify", Usage: "compile now and then from scratch and compare; costs CPU"},
 			&cli.BoolFlag{Name: "pprof", Usage: "serve /debug/pprof on the admin address"},
@@ -79,6 +83,9 @@ func runOptionsOf(c *cli.Context) (runOptions, error) {
 		return o, cli.Exit("sluice run: --concurrency, --scoped-above and --drain-time must not be negative", 2)
 	}
 	var err error
+	if o.fleet, err = fleetOf(c); err != nil {
+		return o, err
+	}
 	if o.log, err = newLogger(c.App.ErrWriter, c.String("log-level"), c.String("log-format")); err != nil {
 		return o, err
 	}

@@ -14,12 +14,13 @@ import (
 	networking "istio.io/api/networking/v1alpha3"
 
 	"github.com/sluicegw/sluice/config"
+	"github.com/sluicegw/sluice/config/istio/strict"
 	"github.com/sluicegw/sluice/model"
 )
 
 // The tests of this file hold the fields of the API against the literal list of
 // testdata/fields.txt, so that none can be forgotten silently: every field is
-// served or not yet, every one that is served has a good and a bad case among
+// served or not yet, or waits for the mesh; every one that is served has a good and a bad case among
 // the golden files, every one that is not is reported.
 
 // fieldList returns the lines of testdata/fields.txt: a word, then the kind and
@@ -36,7 +37,7 @@ func fieldList(t *testing.T) map[string][]string {
 			continue
 		}
 		word, field, _ := strings.Cut(line, " ")
-		if !slices.Contains([]string{"served", "not-yet", "plain-refuses"}, word) {
+		if !slices.Contains([]string{"served", "not-yet", "mesh", "plain-refuses"}, word) {
 			t.Fatalf("fields.txt: unknown word %q", word)
 		}
 		out[word] = append(out[word], field)
@@ -81,7 +82,7 @@ func valueMessage(f protoreflect.FieldDescriptor) protoreflect.MessageDescriptor
 	if f.IsMap() {
 		f = f.MapValue()
 	}
-	if f.Message() == nil || isScalar(f.Message()) {
+	if f.Message() == nil || strict.IsScalar(f.Message()) {
 		return nil
 	}
 	return f.Message()
@@ -90,7 +91,7 @@ func valueMessage(f protoreflect.FieldDescriptor) protoreflect.MessageDescriptor
 func TestEveryFieldIsListed(t *testing.T) {
 	listed := fieldList(t)
 	api := apiFields(func(field string) bool { return slices.Contains(listed["not-yet"], field) })
-	all := slices.Concat(listed["served"], listed["not-yet"], listed["plain-refuses"])
+	all := slices.Concat(listed["served"], listed["not-yet"], listed["mesh"], listed["plain-refuses"])
 	slices.Sort(all)
 	if diff := cmp.Diff(api, all); diff != "" {
 		t.Errorf("fields of the API and of testdata/fields.txt differ (-api +list)\n%s", diff)
@@ -157,7 +158,7 @@ func (w useWalk) walk(field, place string, v valueAt) {
 		switch x := value.(type) {
 		case []any:
 			for i, e := range x {
-				w.walk(f, root(p).element(i).String(), valueAt{e, below})
+				w.walk(f, strict.Root(p).Element(i).String(), valueAt{e, below})
 			}
 		case map[string]any:
 			if !fd.IsMap() {
@@ -165,7 +166,7 @@ func (w useWalk) walk(field, place string, v valueAt) {
 				continue
 			}
 			for key, e := range x {
-				w.walk(f, root(p).entry(key).String(), valueAt{e, below})
+				w.walk(f, strict.Root(p).Entry(key).String(), valueAt{e, below})
 			}
 		}
 	}
@@ -178,6 +179,13 @@ func TestUnservedFieldsAreReported(t *testing.T) {
 		_, problems := decodeObject(t, objectWith(t, kind, path))
 		if !reported(problems, path, model.ReasonNotYetSupported) {
 			t.Errorf("%s: not reported as not yet supported: %v", field, problems)
+		}
+	}
+	for _, field := range list["mesh"] {
+		kind, path, _ := strings.Cut(field, " ")
+		_, problems := decodeObject(t, objectWith(t, kind, path))
+		if !reported(problems, path, model.ReasonWaitingForMesh) {
+			t.Errorf("%s: not reported as waiting for the mesh: %v", field, problems)
 		}
 	}
 	for _, field := range list["plain-refuses"] {
@@ -248,7 +256,7 @@ func scalarSample(f protoreflect.FieldDescriptor) any {
 	case protoreflect.EnumKind:
 		return string(f.Enum().Values().Get(1).Name())
 	case protoreflect.MessageKind:
-		if f.Message().FullName() == boolValueName {
+		if f.Message().FullName() == strict.BoolValueName {
 			return true
 		}
 		return "5s"

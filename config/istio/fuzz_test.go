@@ -13,6 +13,8 @@ import (
 	networking "istio.io/api/networking/v1alpha3"
 
 	"github.com/sluicegw/sluice/config"
+	"github.com/sluicegw/sluice/config/istio/check"
+	"github.com/sluicegw/sluice/config/istio/strict"
 	"github.com/sluicegw/sluice/model"
 )
 
@@ -57,8 +59,8 @@ func FuzzReadSpec(f *testing.F) {
 			&networking.Gateway{}, &networking.VirtualService{}, &networking.DestinationRule{},
 			&networking.ServiceEntry{}, &networking.WorkloadEntry{},
 		} {
-			first := &reader{faults: map[string]fault{}}
-			if !first.readSpec(text, m.ProtoReflect()) {
+			first := strict.New(model.Meta{})
+			if !first.ReadSpec(text, m.ProtoReflect()) {
 				continue
 			}
 			kept, err := protojson.Marshal(m)
@@ -70,10 +72,10 @@ func FuzzReadSpec(f *testing.F) {
 				t.Fatal(err)
 			}
 			again := m.ProtoReflect().New()
-			second := &reader{faults: map[string]fault{}}
-			second.readSpec(object, again)
-			if len(second.problems) > 0 || !proto.Equal(m, again.Interface()) {
-				t.Errorf("what was kept is read differently: %v\n%s", second.problems, kept)
+			second := strict.New(model.Meta{})
+			second.ReadSpec(object, again)
+			if len(second.Problems()) > 0 || !proto.Equal(m, again.Interface()) {
+				t.Errorf("what was kept is read differently: %v\n%s", second.Problems(), kept)
 			}
 		}
 	})
@@ -100,7 +102,9 @@ func checkValue(t *testing.T, value model.Value, problems []model.Problem) {
 		}
 	case *model.Gateway:
 		for _, s := range v.Servers {
-			if !s.Protocol.IsHTTP() || len(s.Hosts) == 0 || s.Bind.Port == 0 || s.Bind.Port > 65535 || s.Bind.Address == "" {
+			tls := s.Protocol == model.ProtocolHTTPS || s.Protocol == model.ProtocolTLS
+			served := s.Protocol.IsHTTP() || s.Protocol.IsStream() || s.Protocol == model.ProtocolUDP || tls
+			if !served || s.Passthrough != tls || s.HTTPSRedirect && !s.Protocol.IsHTTP() || len(s.Hosts) == 0 || s.Bind.Port == 0 || s.Bind.Port > 65535 || s.Bind.Address == "" {
 				t.Errorf("server %+v cannot be served", s)
 			}
 		}
@@ -112,13 +116,19 @@ func checkValue(t *testing.T, value model.Value, problems []model.Problem) {
 		}
 		for _, rule := range v.HTTP {
 			checkRule(t, rule)
+			if len(v.Hosts) == 0 && (rule.Delegate != nil || len(v.Gateways) > 0 || v.Mesh) {
+				t.Errorf("a route set without hosts delegates or has gateways: %+v", v)
+			}
 		}
+		checkStreams(t, v)
 	case *model.DestinationPolicy:
 		for _, s := range v.Subsets {
 			if s.Name == "" || v.Host == "" {
 				t.Errorf("subset %+v of host %q", s, v.Host)
 			}
+			checkTraffic(t, s.Traffic)
 		}
+		checkTraffic(t, v.Traffic)
 	case *model.Service:
 		checkService(t, v)
 	case *model.Workload:
@@ -131,7 +141,7 @@ func checkValue(t *testing.T, value model.Value, problems []model.Problem) {
 func checkRule(t *testing.T, rule model.HTTPRule) {
 	t.Helper()
 	actions := 0
-	for _, given := range []bool{len(rule.Route) > 0, rule.Redirect != nil, rule.Direct != nil, rule.Fault != nil} {
+	for _, given := range []bool{len(rule.Route) > 0, rule.Redirect != nil, rule.Direct != nil, rule.Delegate != nil, rule.Fault != nil} {
 		if given {
 			actions++
 		}
@@ -162,7 +172,7 @@ func checkRule(t *testing.T, rule model.HTTPRule) {
 	checkHeaders(t, rule.Headers)
 	for _, m := range rule.Matches {
 		for _, s := range []*model.StringMatch{m.URI, m.Scheme, m.Method, m.Authority} {
-			if s != nil && (s.Value == "" || s.Kind == model.MatchRegex && checkRegex(s.Value) != nil) {
+			if s != nil && (s.Value == "" || s.Kind == model.MatchRegex && check.Regex(s.Value) != nil) {
 				t.Errorf("condition %+v", *s)
 			}
 		}
@@ -172,16 +182,113 @@ func checkRule(t *testing.T, rule model.HTTPRule) {
 	}
 }
 
+func checkStreams(t *testing.T, v *model.RouteSet) {
+	t.Helper()
+	check := func(field string, route []model.WeightedDestination, fault *model.RuleFault) {
+		if (len(route) > 0) == (fault != nil) {
+			t.Errorf("%s: route %v, fault %v", field, route, fault)
+		}
+		for _, d := range route {
+			if d.Weight == 0 || d.Destination.Host == "" || d.Destination.Port > 65535 {
+				t.Errorf("%s: destination %+v", field, d)
+			}
+		}
+	}
+	for _, rule := range v.TLS {
+		check(rule.Field, rule.Route, rule.Fault)
+		if len(rule.Matches) == 0 {
+			t.Errorf("%s takes any server name", rule.Field)
+		}
+		for _, m := range rule.Matches {
+			if len(m.SNI) == 0 || m.Port > 65535 {
+				t.Errorf("match %+v", m)
+			}
+		}
+	}
+	for _, rule := range v.TCP {
+		check(rule.Field, rule.Route, rule.Fault)
+		if rule.Unmatchable && len(rule.Matches) > 0 {
+			t.Errorf("%s takes nothing and something", rule.Field)
+		}
+	}
+}
+
+func checkTraffic(t *testing.T, p *model.TrafficPolicy) {
+	t.Helper()
+	if p == nil {
+		return
+	}
+	checkUpstreamTLS(t, p.TLS)
+	checkBalancing(t, p.LoadBalancer)
+	last := uint32(0)
+	for _, port := range p.Ports {
+		if port.Port <= last || port.Port > 65535 {
+			t.Errorf("port %d after %d", port.Port, last)
+		}
+		last = port.Port
+		checkUpstreamTLS(t, port.TLS)
+		checkBalancing(t, port.LoadBalancer)
+	}
+	if u := p.Tunnel; u != nil && (u.TargetHost == "" || u.TargetPort == 0 || u.TargetPort > 65535) {
+		t.Errorf("tunnel %+v", *u)
+	}
+	if b := p.RetryBudget; b != nil && (b.MinConcurrency == 0 || b.Percent < 0 || b.Percent > 100) {
+		t.Errorf("retry budget %+v", *b)
+	}
+	if o := p.Outlier; o != nil && (o.MaxEjectionPercent > 100 || o.MinHealthPercent > 100 || !slices.IsSorted(o.HTTPCodes)) {
+		t.Errorf("outlier detection %+v", *o)
+	}
+}
+
+func checkUpstreamTLS(t *testing.T, s *model.UpstreamTLS) {
+	t.Helper()
+	if s == nil {
+		return
+	}
+	if s.Field == "" || s.Mode == "" || s.Credential != "" && s.Mode != model.TLSDisable && s.CAFile != "" {
+		t.Errorf("tls %+v", *s)
+	}
+}
+
+func checkBalancing(t *testing.T, b *model.LoadBalancer) {
+	t.Helper()
+	if b == nil {
+		return
+	}
+	if h := b.Hash; h != nil {
+		keys := 0
+		for _, given := range []bool{h.Header != "", h.Cookie != nil, h.SourceIP, h.QueryParameter != ""} {
+			if given {
+				keys++
+			}
+		}
+		if keys != 1 || b.Simple != "" || h.TableSize >= 5000011 {
+			t.Errorf("%d keys in hash %+v beside %q", keys, *h, b.Simple)
+		}
+	}
+	if b.Locality != nil {
+		for _, d := range b.Locality.Distribute {
+			sum := uint32(0)
+			for _, to := range d.To {
+				sum += to.Percent
+			}
+			if sum != 100 {
+				t.Errorf("shares sum to %d", sum)
+			}
+		}
+	}
+}
+
 func checkHeaders(t *testing.T, ops model.HeaderOperations) {
 	t.Helper()
 	for _, c := range []model.HeaderChanges{ops.Request, ops.Response} {
 		for _, h := range slices.Concat(c.Set, c.Add) {
-			if checkChangedHeader(h.Name) != nil || h.Name != strings.ToLower(h.Name) || checkHeaderValue(h.Value) != nil {
+			if strings.HasPrefix(h.Name, ":") || check.HeaderName(h.Name) != nil || h.Name != strings.ToLower(h.Name) || check.HeaderValue(h.Value) != nil {
 				t.Errorf("header %q: %q", h.Name, h.Value)
 			}
 		}
 		for _, name := range c.Remove {
-			if checkChangedHeader(name) != nil {
+			if strings.HasPrefix(name, ":") || check.HeaderName(name) != nil {
 				t.Errorf("removed header %q", name)
 			}
 		}
@@ -197,6 +304,9 @@ func checkService(t *testing.T, s *model.Service) {
 		if p.Number == 0 || p.Number > 65535 || p.TargetPort > 65535 || p.Protocol == "" {
 			t.Errorf("port %+v", p)
 		}
+	}
+	if (s.Resolution == model.ResolutionNone || s.Resolution == model.ResolutionDynamic) && (len(s.Endpoints) > 0 || s.WorkloadSelector != nil || s.HealthCheck != nil) {
+		t.Errorf("resolution %s with endpoints", s.Resolution)
 	}
 	sum := uint64(0)
 	for _, e := range s.Endpoints {

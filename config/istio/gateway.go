@@ -7,40 +7,69 @@ import (
 	"google.golang.org/protobuf/proto"
 	networking "istio.io/api/networking/v1alpha3"
 
+	"github.com/sluicegw/sluice/config/istio/annotation"
+	"github.com/sluicegw/sluice/config/istio/check"
+	"github.com/sluicegw/sluice/config/istio/strict"
 	"github.com/sluicegw/sluice/model"
 )
 
 // gateway gives a Gateway its meaning. Servers with a fault in their port, bind
 // or tls, and servers without a usable host, are left out.
-func (r *reader) gateway(in *networking.Gateway) model.Value {
-	spec := root("spec")
-	g := &model.Gateway{Meta: r.meta, Selector: in.GetSelector()}
-	servers := spec.field("servers")
-	if len(in.GetServers()) == 0 && !r.any(servers) {
-		r.fail(servers, missing("servers is empty; add at least one server"))
+func (r reader) gateway(in *networking.Gateway) model.Value {
+	spec := strict.Root("spec")
+	g := &model.Gateway{Meta: r.Meta, Selector: in.GetSelector()}
+	servers := spec.Field("servers")
+	if len(in.GetServers()) == 0 && !r.Any(servers) {
+		r.Fail(servers, strict.Missing("servers is empty; add at least one server"))
 	}
-	if r.any(spec.field("selector")) {
+	if r.Any(spec.Field("selector")) {
 		return g // with part of the selector it would open ports on more proxies
 	}
+	proxies, connections := r.gatewayAnnotations()
 	portNames := map[string]bool{}
 	for i, s := range in.GetServers() {
-		at := servers.element(i)
+		at := servers.Element(i)
 		server, ok := r.server(at, s)
 		if !ok {
 			continue
 		}
 		if server.PortName != "" && portNames[server.PortName] {
-			r.warn(at.field("port").field("name"), invalid("another server has the port name %s; choose one of its own",
-				quote(server.PortName)))
+			r.Warn(at.Field("port").Field("name"), strict.Invalid("another server has the port name %s; choose one of its own",
+				strict.Quote(server.PortName)))
 		}
 		portNames[server.PortName] = true
+		server.MaxConnections = connections
+		if server.Protocol != model.ProtocolUDP {
+			server.ProxyProtocol = proxies
+		}
 		g.Servers = append(g.Servers, server)
 	}
 	return g
 }
 
-func (r *reader) server(at *path, in *networking.Server) (model.Server, bool) {
-	if r.at(at) {
+// gatewayAnnotations reads what is beyond the API, for every server: from whom
+// the PROXY protocol is taken, and the bound of connections.
+func (r reader) gatewayAnnotations() (*model.ProxyProtocolIn, uint32) {
+	var proxies *model.ProxyProtocolIn
+	var connections uint32
+	if text, given := r.Meta.Annotations[annotation.ProxyProtocol]; given {
+		var faults []string
+		proxies, faults = annotation.ParseProxyProtocol(text)
+		for _, f := range faults {
+			r.Note(annotationPath(annotation.ProxyProtocol), strict.Invalid("%s", f))
+		}
+	}
+	if text, given := r.Meta.Annotations[annotation.MaxConnections]; given {
+		var fault string
+		if connections, fault = annotation.ParseMaxConnections(text); fault != "" {
+			r.Note(annotationPath(annotation.MaxConnections), strict.Invalid("%s", fault))
+		}
+	}
+	return proxies, connections
+}
+
+func (r reader) server(at *strict.Path, in *networking.Server) (model.Server, bool) {
+	if r.At(at) {
 		return model.Server{}, false
 	}
 	s := model.Server{
@@ -49,85 +78,112 @@ func (r *reader) server(at *path, in *networking.Server) (model.Server, bool) {
 		PortName:      in.GetPort().GetName(),
 		HTTPSRedirect: in.GetTls().GetHttpsRedirect(),
 	}
-	s.Protocol = r.serverPort(at.field("port"), in.GetPort())
-	s.Bind = model.Bind{Address: r.bind(at.field("bind"), in.GetBind()), Port: in.GetPort().GetNumber()}
-	if s.Protocol.IsHTTP() {
-		r.plainTLS(at.field("tls"), in.GetTls())
+	s.Protocol = r.serverPort(at.Field("port"), in.GetPort())
+	s.Bind = model.Bind{Address: r.bind(at.Field("bind"), in.GetBind()), Port: in.GetPort().GetNumber()}
+	tls := at.Field("tls")
+	switch {
+	case s.Protocol.IsHTTP():
+		r.plainTLS(tls, in.GetTls())
+	case s.Protocol == model.ProtocolHTTPS || s.Protocol == model.ProtocolTLS:
+		s.Passthrough = r.passthrough(tls, in.GetTls())
+	case in.GetTls() != nil && !r.Any(tls):
+		r.Fail(tls, strict.Invalid("a server of protocol %s takes no tls block; the server is left out until it is removed, or the protocol is TLS", s.Protocol))
 	}
-	s.Hosts = r.serverHosts(at.field("hosts"), in.GetHosts())
-	usable := s.Protocol.IsHTTP() && len(s.Hosts) > 0 &&
-		r.broken(at.field("port")) == "" && !r.any(at.field("bind")) && !r.any(at.field("tls"))
+	s.Hosts = r.serverHosts(at.Field("hosts"), in.GetHosts())
+	usable := s.Protocol != "" && len(s.Hosts) > 0 &&
+		r.Broken(at.Field("port")) == "" && !r.Any(at.Field("bind")) && !r.Any(tls)
 	return s, usable
 }
 
 // serverPort checks the port of a server and returns its protocol, "" if that
 // is not known.
-func (r *reader) serverPort(at *path, in *networking.Port) model.Protocol {
-	if r.at(at) {
+func (r reader) serverPort(at *strict.Path, in *networking.Port) model.Protocol {
+	if r.At(at) {
 		return ""
 	}
 	if in == nil {
-		r.fail(at, missing("port is missing; add number, name and protocol"))
+		r.Fail(at, strict.Missing("port is missing; add number, name and protocol"))
 		return ""
 	}
-	if number := at.field("number"); !r.at(number) {
-		r.fail(number, checkPort(in.GetNumber()))
+	if number := at.Field("number"); !r.At(number) {
+		r.Fail(number, check.Port(in.GetNumber()))
 	}
-	if name := at.field("name"); in.GetName() == "" && !r.at(name) {
-		r.warn(name, missing("the port has no name; give it one that no other server of this gateway has"))
+	if name := at.Field("name"); in.GetName() == "" && !r.At(name) {
+		r.Warn(name, strict.Missing("the port has no name; give it one that no other server of this gateway has"))
 	}
-	protocol := at.field("protocol")
-	if r.at(protocol) {
+	protocol := at.Field("protocol")
+	if r.At(protocol) {
 		return ""
 	}
-	p, known := parseProtocol(in.GetProtocol())
+	p, known := check.ParseProtocol(in.GetProtocol())
 	switch {
 	case in.GetProtocol() == "":
-		r.fail(protocol, missing("protocol is missing; write HTTP, HTTP2, GRPC or GRPC-WEB"))
+		r.Fail(protocol, strict.Missing("protocol is missing; write %s", check.ProtocolWords))
 	case !known:
-		r.fail(protocol, invalid("%s is no protocol; write %s", quote(in.GetProtocol()), protocolWords))
-	case !p.IsHTTP():
-		r.fail(protocol, notYet("servers of protocol %s are not supported yet and this one is left out; HTTP, HTTP2, GRPC and GRPC-WEB are", in.GetProtocol()))
+		r.Fail(protocol, strict.Invalid("%s is no protocol; write %s", strict.Quote(in.GetProtocol()), check.ProtocolWords))
+	case p == model.ProtocolUDP:
+		r.Warn(protocol, &strict.Finding{Reason: model.ReasonExtension, Message: "servers of protocol UDP are served, but are no part of Istio's API; elsewhere this server may be refused"})
 	}
 	return p
 }
 
-func (r *reader) bind(at *path, bind string) string {
-	if bind == "" || r.at(at) {
+func (r reader) bind(at *strict.Path, bind string) string {
+	if bind == "" || r.At(at) {
 		return model.AnyAddress
 	}
 	if strings.HasPrefix(bind, "unix:") || strings.HasPrefix(bind, "/") || strings.HasPrefix(bind, "@") {
-		r.fail(at, notYet("unix sockets are not supported yet and the server is left out; write an IP address"))
+		r.Fail(at, strict.NotYet("unix sockets are not supported yet and the server is left out; write an IP address"))
 		return ""
 	}
 	address, err := netip.ParseAddr(bind)
 	if err != nil || address.Zone() != "" {
-		r.fail(at, invalid("%s is no IP address; write one or remove bind to listen on all", quote(bind)))
+		r.Fail(at, strict.Invalid("%s is no IP address; write one or remove bind to listen on all", strict.Quote(bind)))
 		return ""
 	}
 	return address.Unmap().String()
 }
 
 // plainTLS checks the tls block of a server that speaks plain HTTP.
-func (r *reader) plainTLS(at *path, in *networking.ServerTLSSettings) {
-	if in == nil || r.any(at) {
+func (r reader) plainTLS(at *strict.Path, in *networking.ServerTLSSettings) {
+	if in == nil || r.Any(at) {
 		return
 	}
 	if !proto.Equal(in, &networking.ServerTLSSettings{HttpsRedirect: in.GetHttpsRedirect()}) {
-		r.fail(at, invalid("a server of a plain HTTP protocol may only say httpsRedirect here; the server is left out until the other fields are removed"))
+		r.Fail(at, strict.Invalid("a server of a plain HTTP protocol may only say httpsRedirect here; the server is left out until the other fields are removed"))
 	}
+}
+
+// passthrough reads the tls block of a server that speaks TLS, and reports
+// whether the connections are passed on as they are.
+func (r reader) passthrough(at *strict.Path, in *networking.ServerTLSSettings) bool {
+	if r.Any(at) {
+		return false
+	}
+	if in == nil {
+		r.Fail(at, strict.Missing("tls is missing and the server is left out; add it with mode PASSTHROUGH"))
+		return false
+	}
+	if in.GetMode() != networking.ServerTLSSettings_PASSTHROUGH {
+		r.Fail(at.Field("mode"), strict.NotYet("mode %s is not supported yet and the server is left out; PASSTHROUGH is", in.GetMode()))
+		return false
+	}
+	if !proto.Equal(in, &networking.ServerTLSSettings{}) {
+		r.Fail(at, strict.Invalid("mode PASSTHROUGH, which is the default, goes with no other field and the server is left out; remove them"))
+		return false
+	}
+	return true
 }
 
 // serverHosts reads the hosts of a server: "dns", "namespace/dns", "./dns" for
 // the gateway's own namespace, "*/dns" for any.
-func (r *reader) serverHosts(at *path, hosts []string) []model.ServerHost {
-	if len(hosts) == 0 && !r.at(at) {
-		r.fail(at, missing("hosts is empty; add a host, or %q for all", "*"))
+func (r reader) serverHosts(at *strict.Path, hosts []string) []model.ServerHost {
+	if len(hosts) == 0 && !r.At(at) {
+		r.Fail(at, strict.Missing("hosts is empty; add a host, or %q for all", "*"))
 		return nil
 	}
 	var out []model.ServerHost
-	for _, host := range r.names(at, hosts, func(host string) (string, *finding) {
-		return parseServerHost(host, r.meta.Ref.Namespace)
+	for _, host := range r.Names(at, hosts, func(host string) (string, *strict.Finding) {
+		return parseServerHost(host, r.Meta.Ref.Namespace)
 	}) {
 		namespace, dns, _ := strings.Cut(host, "/")
 		out = append(out, model.ServerHost{Namespace: namespace, DNS: dns})
@@ -136,7 +192,7 @@ func (r *reader) serverHosts(at *path, hosts []string) []model.ServerHost {
 }
 
 // parseServerHost returns "namespace/dns", the namespace empty for any.
-func parseServerHost(host, own string) (string, *finding) {
+func parseServerHost(host, own string) (string, *strict.Finding) {
 	namespace, dns, both := strings.Cut(host, "/")
 	switch {
 	case !both:
@@ -145,9 +201,9 @@ func parseServerHost(host, own string) (string, *finding) {
 		namespace = ""
 	case namespace == ".":
 		namespace = own
-	case !isLabel(namespace):
-		return "", invalid(`%s names no namespace before the slash; write a name, "." for the gateway's own or "*" for any`, quote(host))
+	case !check.IsLabel(namespace):
+		return "", strict.Invalid(`%s names no namespace before the slash; write a name, "." for the gateway's own or "*" for any`, strict.Quote(host))
 	}
-	name, wrong := parseName(dns, nameForm{wildcard: true, ip: true})
+	name, wrong := check.ParseName(dns, check.Form{Wildcard: true, IP: true})
 	return namespace + "/" + name, wrong
 }

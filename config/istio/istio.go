@@ -12,10 +12,11 @@
 // match, a subset, a selector, and the bind and tls block of a server. A name that
 // is nearly that of such a field counts as a fault of that field.
 //
-// Decoding goes in two passes. The first (strict.go) holds the JSON against the
-// descriptor of the message and keeps what fits. The second (one file per kind)
-// gives the message its meaning. Both report through one [reader], which
-// remembers which parts have a fault.
+// Decoding goes in two passes. The first (package strict) holds the JSON against
+// the descriptor of the message and keeps what fits. The second gives the
+// message its meaning: here, and for the two large kinds in packages route and
+// destination. Both report through one [strict.Reader], which remembers which
+// parts have a fault.
 //
 // Source: the protos of istio.io/api v1.31, networking/v1alpha3.
 package istio
@@ -25,6 +26,9 @@ import (
 	networking "istio.io/api/networking/v1alpha3"
 
 	"github.com/sluicegw/sluice/config"
+	"github.com/sluicegw/sluice/config/istio/destination"
+	"github.com/sluicegw/sluice/config/istio/route"
+	"github.com/sluicegw/sluice/config/istio/strict"
 	"github.com/sluicegw/sluice/model"
 )
 
@@ -50,32 +54,41 @@ func Kinds() map[config.GroupKind]config.Kind {
 }
 
 func decodeGateway(o config.Object) (model.Value, []model.Problem) {
-	return decode(o, &networking.Gateway{}, (*reader).gateway)
+	return decode(o, &networking.Gateway{}, func(r *strict.Reader, in *networking.Gateway) model.Value {
+		return reader{r}.gateway(in)
+	})
 }
 
 func decodeVirtualService(o config.Object) (model.Value, []model.Problem) {
-	return decode(o, &networking.VirtualService{}, (*reader).routeSet)
+	return decode(o, &networking.VirtualService{}, route.Read)
 }
 
 func decodeDestinationRule(o config.Object) (model.Value, []model.Problem) {
-	return decode(o, &networking.DestinationRule{}, (*reader).destinationPolicy)
+	return decode(o, &networking.DestinationRule{}, destination.Read)
 }
 
 func decodeServiceEntry(o config.Object) (model.Value, []model.Problem) {
-	return decode(o, &networking.ServiceEntry{}, (*reader).service)
+	return decode(o, &networking.ServiceEntry{}, func(r *strict.Reader, in *networking.ServiceEntry) model.Value {
+		return reader{r}.service(in)
+	})
 }
 
 func decodeWorkloadEntry(o config.Object) (model.Value, []model.Problem) {
-	return decode(o, &networking.WorkloadEntry{}, (*reader).workload)
+	return decode(o, &networking.WorkloadEntry{}, func(r *strict.Reader, in *networking.WorkloadEntry) model.Value {
+		return reader{r}.workload(in)
+	})
 }
+
+// reader gives the kinds of this package their meaning.
+type reader struct{ *strict.Reader }
 
 // decode fills the message from the object's spec and hands it to mean, which
 // may answer nil when nothing of it can be used.
-func decode[M proto.Message](o config.Object, spec M, mean func(*reader, M) model.Value) (model.Value, []model.Problem) {
-	r := &reader{meta: o.Meta, faults: map[string]fault{}}
+func decode[M proto.Message](o config.Object, spec M, mean func(*strict.Reader, M) model.Value) (model.Value, []model.Problem) {
+	r := strict.New(o.Meta)
 	var value model.Value
-	if r.readSpec(o.JSON, spec.ProtoReflect()) {
+	if r.ReadSpec(o.JSON, spec.ProtoReflect()) {
 		value = mean(r, spec)
 	}
-	return value, r.sorted()
+	return value, r.Problems()
 }

@@ -5,6 +5,8 @@ import (
 	"math/rand/v2"
 	"slices"
 	"testing"
+
+	"github.com/sluicegw/sluice/config/istio/strict"
 )
 
 // TestMutatedObjects changes the golden objects at random places, a value or
@@ -53,7 +55,7 @@ func mutate(random *rand.Rand, tree any) any {
 		if len(v) == 0 || random.IntN(12) == 0 {
 			return odd[random.IntN(len(odd))]
 		}
-		key := sortedKeys(v)[random.IntN(len(v))]
+		key := strict.SortedKeys(v)[random.IntN(len(v))]
 		switch random.IntN(12) {
 		case 0:
 			delete(v, key)

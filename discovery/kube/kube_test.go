@@ -25,7 +25,7 @@ func object(t testing.TB, document string) config.Object {
 	}
 	var head struct {
 		APIVersion, Kind string
-		Metadata         struct{ Labels map[string]string }
+		Metadata         struct{ Labels, Annotations map[string]string }
 	}
 	if err := json.Unmarshal(text, &head); err != nil {
 		t.Fatal(err)
@@ -36,8 +36,9 @@ func object(t testing.TB, document string) config.Object {
 	}
 	return config.Object{
 		Meta: model.Meta{
-			Ref:    model.Ref{Group: group, Kind: head.Kind, Namespace: "shop", Name: "x"},
-			Labels: head.Metadata.Labels,
+			Ref:         model.Ref{Group: group, Kind: head.Kind, Namespace: "shop", Name: "x"},
+			Labels:      head.Metadata.Labels,
+			Annotations: head.Metadata.Annotations,
 		},
 		APIVersion: head.APIVersion,
 		JSON:       text,

@@ -9,6 +9,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/intstr"
 
 	"github.com/sluicegw/sluice/config"
+	"github.com/sluicegw/sluice/config/istio/annotation"
 	"github.com/sluicegw/sluice/model"
 )
 
@@ -31,6 +32,7 @@ func decodeService(o config.Object) (model.Value, []model.Problem) {
 		Ports:      r.ports(in.Spec.Ports),
 		Resolution: model.ResolutionSlices,
 	}
+	r.annotations(s)
 	switch in.Spec.Type {
 	case "", corev1.ServiceTypeClusterIP, corev1.ServiceTypeNodePort, corev1.ServiceTypeLoadBalancer:
 	case corev1.ServiceTypeExternalName:
@@ -45,6 +47,30 @@ func decodeService(o config.Object) (model.Value, []model.Problem) {
 		return nil, r.sorted()
 	}
 	return s, r.sorted()
+}
+
+// annotations reads to which namespaces a service is visible, by the annotation
+// of Istio, and how its endpoints are probed.
+func (r *reader) annotations(s *model.Service) {
+	field := func(name string) string { return "metadata.annotations[" + name + "]" }
+	if text, given := r.meta.Annotations[annotation.ExportTo]; given {
+		words := strings.Split(text, ",")
+		for i := range words {
+			words[i] = strings.TrimSpace(words[i])
+		}
+		var faults []annotation.Fault
+		s.ExportTo, faults = annotation.ParseVisibility(words, r.meta.Ref.Namespace)
+		for _, f := range faults {
+			r.fail(finding{field(annotation.ExportTo), model.ReasonInvalidValue, f.Message})
+		}
+	}
+	if text, given := r.meta.Annotations[annotation.HealthCheck]; given {
+		var faults []string
+		s.HealthCheck, faults = annotation.ParseHealthCheck(text)
+		for _, f := range faults {
+			r.fail(finding{field(annotation.HealthCheck), model.ReasonInvalidValue, f})
+		}
+	}
 }
 
 // addresses returns the cluster IPs; a headless service has none.

@@ -2,6 +2,7 @@ package kube
 
 import (
 	"testing"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 
@@ -81,6 +82,35 @@ spec:
 		}},
 		{"wrong type", serviceHead + "spec: {ports: [{name: http, port: many}]}", nil, []string{"error spec.ports.port WrongType"}},
 		{"wrong type of spec", serviceHead + "spec: 5", nil, []string{"error spec WrongType"}},
+	})
+}
+
+func TestServiceAnnotations(t *testing.T) {
+	head := func(annotations string) string {
+		return "apiVersion: v1\nkind: Service\nmetadata: {name: x, annotations: {" + annotations + "}}\nspec: {}"
+	}
+	visible := func(namespaces ...string) *model.Service {
+		s := service()
+		s.ExportTo = model.Visibility{}
+		s.ExportTo = append(s.ExportTo, namespaces...)
+		return s
+	}
+	probed := service()
+	probed.HealthCheck = &model.HealthCheck{Interval: 10 * time.Second, Timeout: time.Second, Healthy: 2, Unhealthy: 3}
+	runCases(t, []decodeCase{
+		{"everywhere", head(`networking.istio.io/exportTo: "*"`), service(), nil},
+		{"here and there", head(`networking.istio.io/exportTo: "web, ."`), visible("shop", "web"), nil},
+		{"nowhere", head(`networking.istio.io/exportTo: "~"`), visible(), nil},
+		{"a bad list shows nothing", head(`networking.istio.io/exportTo: "A b"`), visible(), []string{
+			"error metadata.annotations[networking.istio.io/exportTo] InvalidValue",
+		}},
+		{"an empty list shows nothing", head(`networking.istio.io/exportTo: ""`), visible(), []string{
+			"error metadata.annotations[networking.istio.io/exportTo] InvalidValue",
+		}},
+		{"probed", head(`sluice.dev/health-check: "tcp interval=10s"`), probed, nil},
+		{"badly probed", head(`sluice.dev/health-check: "tcp host=x"`), service(), []string{
+			"error metadata.annotations[sluice.dev/health-check] InvalidValue",
+		}},
 	})
 }
 

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/net/websocket"
@@ -15,7 +16,16 @@ import (
 const maxSlow = time.Minute
 
 // backend answers in the name of one demo server.
-type backend struct{ name string }
+type backend struct {
+	name string
+	// failing answers every request with 503, like a server with a fault.
+	failing bool
+	seen    *atomic.Int64 // requests so far, without those that ask for it
+}
+
+func newBackend(name string, failing bool) backend {
+	return backend{name: name, failing: failing, seen: new(atomic.Int64)}
+}
 
 // answer is the JSON body of a backend.
 type answer struct {
@@ -42,7 +52,18 @@ func (b backend) routes() http.Handler {
 	})
 	mux.HandleFunc("/slow", b.slow)
 	mux.HandleFunc("/echo", b.echo)
-	return mux
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/count" {
+			_, _ = fmt.Fprintln(w, b.seen.Load())
+			return
+		}
+		b.seen.Add(1)
+		if b.failing {
+			b.write(w, r, http.StatusServiceUnavailable)
+			return
+		}
+		mux.ServeHTTP(w, r)
+	})
 }
 
 // slow answers after ?d=, a Go duration of at most [maxSlow].

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -18,7 +19,7 @@ import (
 )
 
 func TestAnswers(t *testing.T) {
-	server := httptest.NewServer(backend{name: "shop-v1"}.routes())
+	server := httptest.NewServer(newBackend("shop-v1", false).routes())
 	defer server.Close()
 	for _, c := range []struct {
 		path string
@@ -59,7 +60,7 @@ func TestAnswers(t *testing.T) {
 }
 
 func TestSpeaksHTTP2WithoutTLS(t *testing.T) {
-	server := httptest.NewUnstartedServer(backend{name: "a"}.routes())
+	server := httptest.NewUnstartedServer(newBackend("a", false).routes())
 	server.Config.Protocols = plainProtocols()
 	server.Start()
 	defer server.Close()
@@ -78,7 +79,7 @@ func TestSpeaksHTTP2WithoutTLS(t *testing.T) {
 }
 
 func TestEcho(t *testing.T) {
-	server := httptest.NewServer(backend{name: "a"}.routes())
+	server := httptest.NewServer(newBackend("a", false).routes())
 	defer server.Close()
 	resp, err := http.Post(server.URL+"/echo", "text/plain", strings.NewReader("hello"))
 	if err != nil {
@@ -109,7 +110,10 @@ func TestParse(t *testing.T) {
 		{"--listen a=127.0.0.1:1", ""},
 		{"--listen a=127.0.0.1:1 -- sluice run --admin x DIR", ""},
 		{"", "no --listen"},
+		{"--listen-tcp a=127.0.0.1:1 --listen-failing b=127.0.0.1:2", ""},
+		{"--dial 127.0.0.1:1", ""},
 		{"--listen 127.0.0.1:1", "not name=host:port"},
+		{"--listen-tcp =127.0.0.1:1", "not name=host:port"},
 		{"--listen a=127.0.0.1", "missing port"},
 	} {
 		o, err := parse(strings.Fields(c.args), io.Discard)
@@ -166,6 +170,47 @@ func TestStopReachesTheCommandOnce(t *testing.T) {
 		}
 	case <-time.After(20 * time.Second):
 		t.Fatalf("never ended; output: %s", out.String())
+	}
+}
+
+func TestFailingServerFailsAndCounts(t *testing.T) {
+	server := httptest.NewServer(newBackend("a", true).routes())
+	defer server.Close()
+	get := func(path string) (int, string) {
+		resp, err := http.Get(server.URL + path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = resp.Body.Close() }()
+		body, _ := io.ReadAll(resp.Body)
+		return resp.StatusCode, string(body)
+	}
+	for _, path := range []string{"/", "/echo"} {
+		if code, _ := get(path); code != 503 {
+			t.Errorf("%s answers %d", path, code)
+		}
+	}
+	for range 2 { // asking does not count
+		if code, body := get("/count"); code != 200 || body != "2\n" {
+			t.Errorf("the count is %d %q", code, body)
+		}
+	}
+}
+
+func TestLines(t *testing.T) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = listener.Close() }()
+	go serveLines(listener, "ledger")
+	in := strings.NewReader("one\ntwo\nno end")
+	var out syncBuffer
+	if err := dialFrom(t.Context(), listener.Addr().String(), in, &out); err != nil {
+		t.Fatal(err)
+	}
+	if want := "ledger one\nledger two\nledger no end\n"; out.String() != want {
+		t.Errorf("got %q, want %q", out.String(), want)
 	}
 }
 

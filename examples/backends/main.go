@@ -1,8 +1,8 @@
-// Command backends is a handful of demo HTTP servers that name themselves, so
-// that whoever tries a gateway sees where a request ended up.
+// Command backends is a handful of demo servers, HTTP and plain TCP, that name
+// themselves, so that whoever tries a gateway sees where a request ended up.
 //
 // What goes in: names with addresses, and optionally a command to run in front
-// of them. What comes out: servers that answer JSON until the command ends or a
+// of them. What comes out: servers that answer until the command ends or a
 // signal arrives; the exit code is the command's. It alone decides what a demo
 // answer looks like.
 package main
@@ -22,14 +22,18 @@ import (
 	"time"
 )
 
-const usage = `backends: demo HTTP servers that name themselves
+const usage = `backends: demo servers that name themselves
 
   backends --listen shop=127.0.0.1:9001 --listen admin=127.0.0.1:9003
   backends --listen shop=127.0.0.1:9001 -- sluice run DIR
+  backends --listen-tcp ledger=127.0.0.1:9101
+  echo hello | backends --dial 127.0.0.1:9101
 
-Every server answers with JSON: its name and the request as it arrived.
+An HTTP server answers with JSON: its name and the request as it arrived.
 /status/CODE answers with that code, /slow?d=2s after a while, /echo sends the
-request's body back and, asked for a WebSocket, every message.
+request's body back and, asked for a WebSocket, every message; /count tells how
+many other requests came so far. One that fails answers 503 to all of them. A
+TCP server sends every line back behind its name.
 
 `
 
@@ -43,13 +47,18 @@ func main() {
 // options are the flags of the command.
 type options struct {
 	listen  []listen
+	dial    string   // send the standard input here and do nothing else
 	ready   string   // URL to wait for before printing
 	print   string   // file to print once ready answers 200
 	command []string // what to run in front of the servers
 }
 
 // listen is one server: "name=host:port".
-type listen struct{ name, address string }
+type listen struct {
+	name, address string
+	tcp           bool // lines instead of HTTP
+	failing       bool // answers nothing but 503
+}
 
 // parse reads the arguments behind the program's name. Everything after "--"
 // is the command.
@@ -61,27 +70,44 @@ func parse(args []string, out io.Writer) (options, error) {
 		_, _ = io.WriteString(out, usage)
 		set.PrintDefaults()
 	}
-	set.Func("listen", "`name=host:port` of a server; may be repeated", func(s string) error {
-		name, address, ok := strings.Cut(s, "=")
-		if !ok || name == "" {
-			return fmt.Errorf("%q is not name=host:port", s)
-		}
-		if _, _, err := net.SplitHostPort(address); err != nil {
-			return err
-		}
-		o.listen = append(o.listen, listen{name, address})
-		return nil
-	})
+	for flag, l := range map[string]listen{"listen": {}, "listen-failing": {failing: true}, "listen-tcp": {tcp: true}} {
+		set.Func(flag, flagUsage(l), func(s string) error { return o.add(l, s) })
+	}
+	set.StringVar(&o.dial, "dial", "", "send the standard input to `host:port` and print what comes back")
 	set.StringVar(&o.ready, "ready", "", "`URL` that answers 200 once the command is ready")
 	set.StringVar(&o.print, "print", "", "`file` to print once the command is ready")
 	if err := set.Parse(args); err != nil {
 		return o, err
 	}
 	o.command = set.Args()
-	if len(o.listen) == 0 {
+	if len(o.listen) == 0 && o.dial == "" {
 		return o, errors.New("no --listen name=host:port given")
 	}
 	return o, nil
+}
+
+func flagUsage(l listen) string {
+	switch {
+	case l.tcp:
+		return "`name=host:port` of a TCP server; may be repeated"
+	case l.failing:
+		return "`name=host:port` of a server that fails; may be repeated"
+	}
+	return "`name=host:port` of a server; may be repeated"
+}
+
+// add adds a server of the kind of l at "name=host:port".
+func (o *options) add(l listen, s string) error {
+	name, address, ok := strings.Cut(s, "=")
+	if !ok || name == "" {
+		return fmt.Errorf("%q is not name=host:port", s)
+	}
+	if _, _, err := net.SplitHostPort(address); err != nil {
+		return err
+	}
+	l.name, l.address = name, address
+	o.listen = append(o.listen, l)
+	return nil
 }
 
 // run serves until ctx ends or the command does, and returns the exit code.
@@ -94,6 +120,13 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		_, _ = fmt.Fprintln(stderr, "backends:", err)
 		return 2
 	}
+	if o.dial != "" {
+		if err := dial(ctx, o.dial, stdout); err != nil {
+			_, _ = fmt.Fprintln(stderr, "backends:", err)
+			return 1
+		}
+		return 0
+	}
 	servers, err := serve(o.listen)
 	if err != nil {
 		_, _ = fmt.Fprintln(stderr, "backends:", err)
@@ -101,7 +134,11 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	}
 	defer closeAll(servers)
 	for _, l := range o.listen {
-		_, _ = fmt.Fprintf(stdout, "backend %s listens on http://%s\n", l.name, l.address)
+		scheme := "http"
+		if l.tcp {
+			scheme = "tcp"
+		}
+		_, _ = fmt.Fprintf(stdout, "backend %s listens on %s://%s\n", l.name, scheme, l.address)
 	}
 	if len(o.command) == 0 {
 		<-ctx.Done()
@@ -115,16 +152,21 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 }
 
 // serve starts a server for each entry. Nothing listens after an error.
-func serve(entries []listen) ([]*http.Server, error) {
-	var servers []*http.Server
+func serve(entries []listen) ([]io.Closer, error) {
+	var servers []io.Closer
 	for _, l := range entries {
 		listener, err := net.Listen("tcp", l.address)
 		if err != nil {
 			closeAll(servers)
 			return nil, fmt.Errorf("start backend %s: %w", l.name, err)
 		}
+		if l.tcp {
+			servers = append(servers, listener)
+			go serveLines(listener, l.name)
+			continue
+		}
 		server := &http.Server{
-			Handler:           backend{name: l.name}.routes(),
+			Handler:           newBackend(l.name, l.failing).routes(),
 			ReadHeaderTimeout: 10 * time.Second,
 			Protocols:         plainProtocols(),
 		}
@@ -142,7 +184,7 @@ func plainProtocols() *http.Protocols {
 	return p
 }
 
-func closeAll(servers []*http.Server) {
+func closeAll(servers []io.Closer) {
 	for _, s := range servers {
 		_ = s.Close()
 	}

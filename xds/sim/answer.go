@@ -11,7 +11,10 @@ import (
 
 // routeAnswer plays the action of the route that matched.
 func routeAnswer(route *routev3.Route, r Request) Answer {
-	out := Answer{Route: route.GetName(), ResponseHeaders: responseHeaders(route)}
+	out := Answer{Route: route.GetName(), StatPrefix: route.GetStatPrefix(), ResponseHeaders: responseHeaders(route)}
+	if unsupported := filtered(&out, route); unsupported != "" {
+		return Answer{Unsupported: unsupported}
+	}
 	switch a := route.GetAction().(type) {
 	case *routev3.Route_DirectResponse:
 		out.Status = a.DirectResponse.GetStatus()
@@ -32,6 +35,12 @@ func routeAnswer(route *routev3.Route, r Request) Answer {
 func forwardAnswer(out *Answer, m *routev3.RouteMatch, a *routev3.RouteAction, r Request) {
 	out.Path = rewritten(m, pathRewrite{a.GetPrefixRewrite(), a.GetRegexRewrite()}, r.Path)
 	out.Host = r.Host
+	for _, m := range a.GetRequestMirrorPolicies() {
+		if out.Mirrors == nil {
+			out.Mirrors = make(map[string]uint32)
+		}
+		out.Mirrors[m.GetCluster()] += millionths(m.GetRuntimeFraction().GetDefaultValue())
+	}
 	switch h := a.GetHostRewriteSpecifier().(type) {
 	case nil:
 	case *routev3.RouteAction_HostRewriteLiteral:

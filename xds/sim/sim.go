@@ -8,14 +8,16 @@
 //
 // It takes the request as the route table sees it: what a connection manager
 // does before (path normalisation, refusing bad requests) and after (retries,
-// filters) is not played. Matchers that Sluice does not produce, such as
-// VirtualHost.matcher, are named in [Answer.Unsupported] rather than skipped.
+// filters) is not played; injected faults and mirrors are told with their share.
+// Matchers that Sluice does not produce are named in [Answer.Unsupported] rather
+// than skipped.
 package sim
 
 import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 )
@@ -54,11 +56,28 @@ type Answer struct {
 	Scope string
 	// Path and Host are what a destination sees.
 	Path, Host string
+	// Mirrors are the clusters that get copies, with their share in millionths.
+	Mirrors map[string]uint32
+	// Fault is what the route injects; nil if nothing.
+	Fault *Fault
+	// CORS says that the route has a policy for other origins.
+	CORS bool
+	// StatPrefix groups the statistics of the route.
+	StatPrefix string
 	// ResponseHeaders are those that the route sets or adds, as written.
 	ResponseHeaders map[string]string
 	// Unsupported names what of the configuration this package cannot play;
 	// the rest of the answer then says nothing.
 	Unsupported string
+}
+
+// Fault is a delay and an abort with their shares in millionths; a share of 0 is
+// none. Status is of HTTP, or of gRPC if GRPC is set.
+type Fault struct {
+	Delay                  time.Duration
+	DelayShare, AbortShare uint32
+	Status                 uint32
+	GRPC                   bool
 }
 
 // Routes returns what Envoy does with r under rc. A dot at the end of the host
@@ -154,20 +173,28 @@ func (r Request) completed() Request {
 		headers[strings.ToLower(name)] = value
 	}
 	headers[":scheme"], headers[":method"] = r.Scheme, r.Method
-	headers[":authority"], headers[":path"] = r.Host, r.Path
+	headers[":authority"] = r.Host
+	if r.Method != "CONNECT" {
+		headers[":path"] = r.Path
+	}
 	r.Headers = headers
 	return r
 }
 
-// hostAnswer goes through the routes of a virtual host in their order.
+// hostAnswer goes through the routes of a virtual host in their order: those of
+// its list, or those of the leaf that its matcher leads to.
 func hostAnswer(vh *routev3.VirtualHost, r Request) Answer {
-	if vh.GetMatcher() != nil {
-		return Answer{Unsupported: "virtual_hosts.matcher"}
-	}
 	if vh.GetRequireTls() == routev3.VirtualHost_ALL && r.Scheme != "https" {
 		return Answer{Status: 301, Location: "https://" + r.Host + r.Path}
 	}
-	for _, route := range vh.GetRoutes() {
+	routes := vh.GetRoutes()
+	if m := vh.GetMatcher(); m != nil {
+		var unsupported string
+		if routes, unsupported = leafOf(m, r); unsupported != "" {
+			return Answer{Unsupported: "virtual_hosts.matcher: " + unsupported}
+		}
+	}
+	for _, route := range routes {
 		ok, unsupported := matches(route.GetMatch(), r)
 		if unsupported != "" {
 			return Answer{Unsupported: unsupported}

@@ -71,6 +71,8 @@ func scenarioCommand(s loadtest.Scenario) *cli.Command {
 			&cli.IntFlag{Name: "rps", Value: s.Default.RPS, Usage: "open-loop requests per second"},
 			&cli.IntFlag{Name: "edits-per-second", Value: s.Default.EditsPerSecond, Usage: "edits in the background"},
 			&cli.IntFlag{Name: "seconds", Value: s.Default.Seconds, Usage: "how long each side of a comparison runs"},
+			&cli.IntFlag{Name: "starts", Value: s.Default.Starts, Usage: "how often the proxies of a comparison are started anew"},
+			&cli.IntFlag{Name: "routes", Value: s.Default.Routes, Usage: "routes of the one large host"},
 			&cli.IntFlag{Name: "connections", Value: s.Default.Connections, Usage: "connections that saturate a proxy"},
 			&cli.StringFlag{Name: "out", Usage: "write the result to `FILE` instead of the standard output"},
 		),
@@ -85,6 +87,7 @@ func runScenario(c *cli.Context, s loadtest.Scenario) error {
 	o := loadtest.Options{
 		Hosts: c.Int("hosts"), Services: c.Int("services"), Edits: c.Int("edits"), RPS: c.Int("rps"),
 		EditsPerSecond: c.Int("edits-per-second"), Seconds: c.Int("seconds"), Connections: c.Int("connections"),
+		Starts: c.Int("starts"), Routes: c.Int("routes"),
 	}
 	if c.IsSet("scoped-above") {
 		n := c.Int("scoped-above")

@@ -1,0 +1,235 @@
+package routing_test
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"maps"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	bootstrapv3 "github.com/envoyproxy/go-control-plane/envoy/config/bootstrap/v3"
+	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
+	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
+	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	corsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/cors/v3"
+	faultv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/fault/v3"
+	routerv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/router/v3"
+	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
+	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	"github.com/sluicegw/sluice/test/envoytest"
+	"github.com/sluicegw/sluice/xds/sim"
+)
+
+// envoy is a running Envoy with a listener for each virtual host.
+type envoy struct{ addresses map[string]string }
+
+// upstream is a cluster of one address.
+type upstream struct {
+	name    string
+	address net.Addr
+}
+
+// runEnvoy runs the real Envoy until the test ends. Each virtual host has a
+// listener of its own and, in front of the router, the filters that a route may
+// configure. Responses tell the route's name in x-route and the response flags in
+// x-flags.
+func runEnvoy(t testing.TB, hosts map[string]*routev3.VirtualHost, upstreams ...upstream) *envoy {
+	t.Helper()
+	dir := t.TempDir()
+	config, admin := filepath.Join(dir, "envoy.json"), filepath.Join(dir, "admin")
+	js, err := protojson.Marshal(bootstrap(t, hosts, upstreams))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(config, js, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	var logs strings.Builder
+	cmd := exec.CommandContext(ctx, envoytest.Binary(t), "-c", config, "--admin-address-path", admin,
+		"--disable-hot-restart", "--concurrency", "1", "-l", "error")
+	cmd.Stdout, cmd.Stderr = &logs, &logs
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Wait() }()
+	t.Cleanup(func() { stop(); <-ended })
+
+	out := &envoy{}
+	for deadline := time.Now().Add(60 * time.Second); ; {
+		if out.addresses = listening(admin); len(out.addresses) == len(hosts) {
+			return out
+		}
+		select {
+		case err := <-ended:
+			ended <- err
+			t.Fatalf("envoy ended: %v\n%.4000s", err, logs.String())
+		case <-time.After(20 * time.Millisecond):
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("envoy listens on %v only", out.addresses)
+		}
+	}
+}
+
+// listening asks the admin server, whose address is in a file, for the
+// addresses of the listeners by name; nil as long as it cannot.
+func listening(adminFile string) map[string]string {
+	admin, err := os.ReadFile(adminFile)
+	if err != nil {
+		return nil
+	}
+	resp, err := http.Get("http://" + string(admin) + "/listeners?format=json")
+	if err != nil {
+		return nil
+	}
+	defer resp.Body.Close()
+	var body struct {
+		Statuses []struct {
+			Name  string `json:"name"`
+			Local struct {
+				Socket struct {
+					Address string `json:"address"`
+					Port    int    `json:"port_value"`
+				} `json:"socket_address"`
+			} `json:"local_address"`
+		} `json:"listener_statuses"`
+	}
+	if json.NewDecoder(resp.Body).Decode(&body) != nil {
+		return nil
+	}
+	out := map[string]string{}
+	for _, l := range body.Statuses {
+		out[l.Name] = fmt.Sprintf("%s:%d", l.Local.Socket.Address, l.Local.Socket.Port)
+	}
+	return out
+}
+
+func bootstrap(t testing.TB, hosts map[string]*routev3.VirtualHost, upstreams []upstream) *bootstrapv3.Bootstrap {
+	t.Helper()
+	out := &bootstrapv3.Bootstrap{
+		Admin:           &bootstrapv3.Admin{Address: socket(&net.TCPAddr{})},
+		StaticResources: &bootstrapv3.Bootstrap_StaticResources{},
+	}
+	for _, name := range slices.Sorted(maps.Keys(hosts)) {
+		rc := table(hosts[name])
+		rc.ResponseHeadersToAdd = []*corev3.HeaderValueOption{
+			{Header: &corev3.HeaderValue{Key: "x-route", Value: "%ROUTE_NAME%"}},
+			{Header: &corev3.HeaderValue{Key: "x-flags", Value: "%RESPONSE_FLAGS%"}}, // "DI": delayed on purpose
+		}
+		hcm := &hcmv3.HttpConnectionManager{
+			StatPrefix:     "t",
+			UpgradeConfigs: []*hcmv3.HttpConnectionManager_UpgradeConfig{{UpgradeType: "CONNECT"}},
+			RouteSpecifier: &hcmv3.HttpConnectionManager_RouteConfig{RouteConfig: rc},
+			HttpFilters: []*hcmv3.HttpFilter{
+				filter(t, "envoy.filters.http.cors", &corsv3.Cors{}),
+				filter(t, "envoy.filters.http.fault", &faultv3.HTTPFault{}),
+				filter(t, "envoy.filters.http.router", &routerv3.Router{}),
+			},
+		}
+		out.StaticResources.Listeners = append(out.StaticResources.Listeners, &listenerv3.Listener{
+			Name: name, Address: socket(&net.TCPAddr{}),
+			FilterChains: []*listenerv3.FilterChain{{Filters: []*listenerv3.Filter{{
+				Name:       "envoy.filters.network.http_connection_manager",
+				ConfigType: &listenerv3.Filter_TypedConfig{TypedConfig: pack(t, hcm)},
+			}}}},
+		})
+	}
+	for _, u := range upstreams {
+		out.StaticResources.Clusters = append(out.StaticResources.Clusters, &clusterv3.Cluster{
+			Name: u.name, ConnectTimeout: durationpb.New(5 * time.Second),
+			LoadAssignment: &endpointv3.ClusterLoadAssignment{
+				ClusterName: u.name,
+				Endpoints: []*endpointv3.LocalityLbEndpoints{{LbEndpoints: []*endpointv3.LbEndpoint{{
+					HostIdentifier: &endpointv3.LbEndpoint_Endpoint{Endpoint: &endpointv3.Endpoint{Address: socket(u.address)}},
+				}}}},
+			},
+		})
+	}
+	return out
+}
+
+func filter(t testing.TB, name string, config proto.Message) *hcmv3.HttpFilter {
+	t.Helper()
+	return &hcmv3.HttpFilter{Name: name, ConfigType: &hcmv3.HttpFilter_TypedConfig{TypedConfig: pack(t, config)}}
+}
+
+func socket(a net.Addr) *corev3.Address {
+	return &corev3.Address{Address: &corev3.Address_SocketAddress{SocketAddress: &corev3.SocketAddress{
+		Address: "127.0.0.1", PortSpecifier: &corev3.SocketAddress_PortValue{PortValue: uint32(a.(*net.TCPAddr).Port)},
+	}}}
+}
+
+// call sends r over a connection of its own.
+func (e *envoy) call(t testing.TB, listener string, r sim.Request) *http.Response {
+	t.Helper()
+	c := e.dial(t, listener)
+	defer c.Close()
+	return c.send(t, r)
+}
+
+// connection is one client connection.
+type connection struct {
+	net.Conn
+	read *bufio.Reader
+}
+
+func (e *envoy) dial(t testing.TB, listener string) *connection {
+	t.Helper()
+	conn, err := net.Dial("tcp", e.addresses[listener])
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	return &connection{conn, bufio.NewReader(conn)}
+}
+
+// send sends r byte for byte as given and reads the whole answer.
+func (c *connection) send(t testing.TB, r sim.Request) *http.Response {
+	t.Helper()
+	if err := c.SetDeadline(time.Now().Add(30 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	target := r.Path
+	if r.Method == "CONNECT" {
+		target = r.Host + ":443"
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s %s HTTP/1.1\r\nHost: %s\r\n", r.Method, target, r.Host)
+	for name, value := range r.Headers {
+		fmt.Fprintf(&b, "%s: %s\r\n", name, value)
+	}
+	if _, err := io.WriteString(c, b.String()+"\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	resp, err := http.ReadResponse(c.read, &http.Request{Method: r.Method})
+	if err != nil {
+		t.Fatalf("%+v: %v", r, err)
+	}
+	defer resp.Body.Close()
+	if r.Method == "CONNECT" {
+		return resp // what follows is a tunnel
+	}
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body = io.NopCloser(strings.NewReader(string(body)))
+	return resp
+}
