@@ -61,6 +61,7 @@ func isBytewise(expression string) bool {
 	return true
 }
 
+// Regex checks a regular expression, see [ParseRegex].
 func Regex(expression string) *strict.Finding {
 	_, wrong := ParseRegex(expression)
 	return wrong
