@@ -8,12 +8,14 @@ import (
 	stdtls "crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"errors"
 	"fmt"
 	"io"
 	"math/big"
 	"net"
 	"net/http"
 	"net/netip"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -133,7 +135,7 @@ func dialFrom(t *testing.T, local, address string) net.Conn {
 func greeting(t *testing.T, conn net.Conn) string {
 	t.Helper()
 	line, err := bufio.NewReader(conn).ReadString('\n')
-	if ne, ok := err.(net.Error); ok && ne.Timeout() {
+	if errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Fatalf("neither a greeting nor a close: %v", err)
 	}
 	return strings.TrimSpace(line)
@@ -144,7 +146,7 @@ func certified(t *testing.T, address, sni string) string {
 	t.Helper()
 	conn := stdtls.Client(dialFrom(t, "", address), &stdtls.Config{ServerName: sni, InsecureSkipVerify: true})
 	if err := conn.Handshake(); err != nil {
-		if ne, ok := err.(net.Error); ok && ne.Timeout() {
+		if errors.Is(err, os.ErrDeadlineExceeded) {
 			t.Fatal(err)
 		}
 		return ""
