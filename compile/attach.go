@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/sluicegw/sluice/gateway"
 	"github.com/sluicegw/sluice/model"
 )
 
@@ -125,14 +126,14 @@ func (rs *rules) attachGateway(rd *reader, gw *model.Gateway) (a attached) {
 	for i := range gw.Servers {
 		s := &gw.Servers[i]
 		class := rs.class.read(rd, s.Bind)
-		if own := classOf(s); own != class.name {
+		if kindOf(s) != class.kind {
 			a.faults = append(a.faults, portConflict(gw, s, class))
 			continue
 		}
 		if !slices.Contains(a.binds, s.Bind) {
 			a.binds = append(a.binds, s.Bind)
 		}
-		if class.name != classHTTP {
+		if class.kind != gateway.KindHTTP {
 			continue
 		}
 		for _, h := range s.Hosts {
@@ -229,15 +230,15 @@ func gatewayObject(g model.GatewayRef) model.Ref {
 }
 
 func (rs *rules) attachServer(rd *reader, p placement, s *model.Server) (out []attachment) {
-	class := rs.class.read(rd, s.Bind).name
-	if classOf(s) != class {
+	kind := rs.class.read(rd, s.Bind).kind
+	if kindOf(s) != kind {
 		return nil // reported on the gateway
 	}
 	for _, sh := range s.Hosts {
 		if sh.Namespace != "" && sh.Namespace != p.set.Ref.Namespace {
 			continue
 		}
-		owned := class != classHTTP
+		owned := kind != gateway.KindHTTP
 		for i, h := range p.set.Hosts {
 			narrow, ok := intersect(h, sh.DNS)
 			if !ok {
@@ -249,7 +250,7 @@ func (rs *rules) attachServer(rd *reader, p placement, s *model.Server) (out []a
 			owned = true
 			at := attachment{bind: s.Bind, by: p.set.Ref, gateway: gatewayRef(p.gateway)}
 			switch {
-			case class == classHTTP:
+			case kind == gateway.KindHTTP:
 				at.host, at.redirect = narrow, s.HTTPSRedirect
 			case len(p.set.TCP)+len(p.set.TLS) > 0:
 				at.stream = true

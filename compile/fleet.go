@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/sluicegw/sluice/gateway"
 	"github.com/sluicegw/sluice/model"
 	"github.com/sluicegw/sluice/routing/delegate"
 )
@@ -18,27 +19,13 @@ type Fleet struct {
 	Locality      model.Locality
 }
 
-// The classes of servers that can share a bind.
-const (
-	classHTTP   = "plain HTTP"
-	classStream = "TCP and TLS passthrough"
-	classUDP    = "UDP"
-)
-
-// classOf returns the class of a server.
-func classOf(s *model.Server) string {
-	switch {
-	case s.Protocol.IsHTTP():
-		return classHTTP
-	case s.Protocol == model.ProtocolUDP:
-		return classUDP
-	}
-	return classStream
-}
+// kindOf returns the kind of listener that a server needs.
+func kindOf(s *model.Server) gateway.PortKind { return gateway.Kind(s.Protocol, s.Passthrough) }
 
 // serverClass is what is spoken on a bind, and who says so.
 type serverClass struct {
-	name  string
+	kind  gateway.PortKind
+	proto model.Protocol
 	owner model.Ref
 }
 
@@ -56,7 +43,7 @@ func (rs *rules) findClass(rd *reader, bind model.Bind) serverClass {
 	}
 	for i := range oldest.Servers {
 		if s := &oldest.Servers[i]; s.Bind == bind {
-			return serverClass{name: classOf(s), owner: oldest.Ref}
+			return serverClass{kind: kindOf(s), proto: s.Protocol, owner: oldest.Ref}
 		}
 	}
 	return serverClass{}
@@ -66,7 +53,7 @@ func portConflict(gw *model.Gateway, s *model.Server, class serverClass) model.P
 	return model.Problem{
 		Object: gw.Ref, Field: s.Field + ".port", Reason: model.ReasonPortConflict, Severity: model.SeverityError,
 		Message: fmt.Sprintf("%v speaks %s since the older %v, so this server for %s is not opened; choose another port or protocol",
-			s.Bind, class.name, class.owner, s.Protocol),
+			s.Bind, class.proto, class.owner, s.Protocol),
 	}
 }
 

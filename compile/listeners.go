@@ -44,7 +44,7 @@ func (rs *rules) isScoped(rd *reader, bind model.Bind) bool {
 }
 
 func (rs *rules) buildListener(rd *reader, bind model.Bind) resources {
-	if rs.class.read(rd, bind).name != classHTTP {
+	if rs.class.read(rd, bind).kind != gateway.KindHTTP {
 		return rs.buildStreamListener(rd, bind)
 	}
 	in := gateway.ListenerInput{

@@ -5,6 +5,7 @@ import (
 
 	"github.com/sluicegw/sluice/gateway"
 	"github.com/sluicegw/sluice/model"
+	"github.com/sluicegw/sluice/upstream"
 )
 
 // buildStreamListener makes the listener of a bind for TCP, TLS passthrough or
@@ -13,6 +14,9 @@ func (rs *rules) buildStreamListener(rd *reader, bind model.Bind) resources {
 	in := gateway.StreamInput{
 		Bind: bind, Settings: *rs.settings.read(rd, none{}),
 		Servers: rs.streamServers(rd, bind), Targets: map[model.Destination]model.Target{},
+	}
+	if rs.dynamic.size.read(rd, none{}) > 0 {
+		in.DNSCache = upstream.DNSCache()
 	}
 	clusters := map[string]model.Destination{}
 	for _, s := range in.Servers {
@@ -44,7 +48,7 @@ func (rs *rules) buildStreamListener(rd *reader, bind model.Bind) resources {
 // streamServers returns the servers of a bind, oldest gateway first, with the
 // route sets that reach each.
 func (rs *rules) streamServers(rd *reader, bind model.Bind) (out []gateway.StreamServer) {
-	class := rs.class.read(rd, bind).name
+	kind := rs.class.read(rd, bind).kind
 	bindings := rs.streams.read(rd, bind)
 	for _, gw := range rs.gatewaysOn(rd, bind) {
 		var mine []gateway.StreamBinding
@@ -56,7 +60,7 @@ func (rs *rules) streamServers(rd *reader, bind model.Bind) (out []gateway.Strea
 		}
 		slices.SortStableFunc(mine, func(a, b gateway.StreamBinding) int { return a.Set.Compare(&b.Set.Meta) })
 		for i := range gw.Servers {
-			if s := &gw.Servers[i]; s.Bind == bind && classOf(s) == class {
+			if s := &gw.Servers[i]; s.Bind == bind && kindOf(s) == kind {
 				out = append(out, gateway.StreamServer{Gateway: gw.Ref, Server: s, Bindings: mine})
 			}
 		}
@@ -96,7 +100,7 @@ func (rs *rules) httpTraits(rd *reader, bind model.Bind, in *gateway.ListenerInp
 	for _, gw := range rs.gatewaysOn(rd, bind) {
 		for i := range gw.Servers {
 			s := &gw.Servers[i]
-			if s.Bind != bind || classOf(s) != classHTTP {
+			if s.Bind != bind || kindOf(s) != gateway.KindHTTP {
 				continue
 			}
 			in.GRPCWeb = in.GRPCWeb || s.Protocol == model.ProtocolGRPCWeb

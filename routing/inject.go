@@ -117,7 +117,7 @@ func checkCORS(by model.Ref, rule *model.HTTPRule) *model.Problem {
 
 // httpFault translates f. A share of 0 stays, so that it can be seen in Envoy.
 func httpFault(f *model.FaultInjection) *faultv3.HTTPFault {
-	out := &faultv3.HTTPFault{}
+	out := &faultv3.HTTPFault{DisableDownstreamClusterStats: true}
 	if d := f.Delay; d != nil {
 		out.Delay = &commonfaultv3.FaultDelay{
 			FaultDelaySecifier: &commonfaultv3.FaultDelay_FixedDelay{FixedDelay: durationpb.New(d.Fixed)},

@@ -46,6 +46,7 @@ func fields() []field {
 		{"mergeSlashes", toggle(func(s *model.Settings) *bool { return &s.MergeSlashes })},
 		{"escapedSlashes", escapedSlashes},
 		{"trustedHops", count(0, 100, func(s *model.Settings) *uint32 { return &s.TrustedHops })},
+		{"keepHeaderCase", toggle(func(s *model.Settings) *bool { return &s.KeepHeaderCase })},
 		{"http10", toggle(func(s *model.Settings) *bool { return &s.HTTP10 })},
 		{"listenerConnections", count(1, 10_000_000, func(s *model.Settings) *uint32 { return &s.ListenerConnections })},
 		{"maxConnections", count(1, 10_000_000, func(s *model.Settings) *uint32 { return &s.MaxConnections })},
