@@ -262,13 +262,19 @@ func TestProtocolUpgrade(t *testing.T) {
 	}
 }
 
+// byName is the HTTP filter that finds the names of requests.
+func byName(t *testing.T) []*managerv3.HttpFilter {
+	t.Helper()
+	return []*managerv3.HttpFilter{{Name: "names", ConfigType: &managerv3.HttpFilter_TypedConfig{TypedConfig: wrap(t, &filterv3.FilterConfig{
+		ImplementationSpecifier: &filterv3.FilterConfig_DnsCacheConfig{DnsCacheConfig: upstream.DNSCache()},
+	})}}}
+}
+
 func TestDynamicNames(t *testing.T) {
 	b := plain(t, "b")
 	w := httpWorld(model.TrafficPolicy{})
 	w.in.Destination.Host, w.in.Resolution = "*", model.ResolutionDynamic
-	w.filters = []*managerv3.HttpFilter{{Name: "names", ConfigType: &managerv3.HttpFilter_TypedConfig{TypedConfig: wrap(t, &filterv3.FilterConfig{
-		ImplementationSpecifier: &filterv3.FilterConfig_DnsCacheConfig{DnsCacheConfig: upstream.DNSCache()},
-	})}}}
+	w.filters = byName(t)
 	r := start(t, w)
 	host := fmt.Sprint("localhost:", b.port)
 	if a := r.ask("/", "Host", host); a.Name != "b" || a.Host != host {
@@ -276,5 +282,41 @@ func TestDynamicNames(t *testing.T) {
 	}
 	if a := r.ask("/", "Host", "nowhere.invalid"); a.Status != http.StatusServiceUnavailable {
 		t.Errorf("a name that does not exist got %+v, want 503", a)
+	}
+}
+
+func TestDynamicNamesAreVerified(t *testing.T) {
+	ca := newAuthority(t)
+	right := serveBackend(t, "right", model.Locality{}, ca.server("localhost"))
+	wrong := serveBackend(t, "wrong", model.Locality{}, ca.server("elsewhere.example.com"))
+	for name, c := range map[string]struct {
+		tls  model.UpstreamTLS
+		to   *backend
+		want int
+	}{
+		"the name asked for":   {model.UpstreamTLS{CAFile: ca.file}, right, http.StatusOK},
+		"another name":         {model.UpstreamTLS{CAFile: ca.file}, wrong, http.StatusServiceUnavailable},
+		"not verified":         {model.UpstreamTLS{InsecureSkipVerify: true}, wrong, http.StatusOK},
+		"a name of the policy": {model.UpstreamTLS{CAFile: ca.file, SubjectAltNames: []string{"elsewhere.example.com"}}, wrong, http.StatusOK},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c.tls.Mode = model.TLSSimple
+			w := httpWorld(model.TrafficPolicy{TLS: &c.tls})
+			w.in.Destination.Host, w.in.Resolution, w.in.Port.Protocol = "*", model.ResolutionDynamic, model.ProtocolHTTPS
+			w.filters = byName(t)
+			if a := start(t, w).ask("/", "Host", fmt.Sprint("localhost:", c.to.port)); a.Status != c.want {
+				t.Errorf("got %+v, want %d", a, c.want)
+			}
+		})
+	}
+}
+
+func TestNamesAreResolved(t *testing.T) {
+	b := plain(t, "b")
+	for _, resolution := range []model.Resolution{model.ResolutionDNS, model.ResolutionDNSRoundRobin} {
+		w := httpWorld(model.TrafficPolicy{})
+		w.in.Resolution = resolution
+		w.in.Endpoints = []model.Endpoint{{Address: "localhost", Ports: b.Ports}}
+		onlyFrom(t, start(t, w), "b", 3)
 	}
 }

@@ -110,7 +110,8 @@ func DNSCache() *dnscachev3.DnsCacheConfig {
 }
 
 // resolver gives up on a name server after a second, and on a name after two
-// attempts: a name that nobody answers for must not hold up the clusters that
+// attempts: about five seconds for a name that nobody answers for, where Envoy's
+// own values take more than a minute. Such a name holds up the clusters that
 // come with it, which Envoy brings into use together.
 func resolver() *corev3.TypedExtensionConfig {
 	return &corev3.TypedExtensionConfig{

@@ -224,6 +224,41 @@ func TestClientsShowTheirCertificate(t *testing.T) {
 	}
 }
 
+// TestStreamsAreVerified opens TLS around the bytes of a TCP client.
+func TestStreamsAreVerified(t *testing.T) {
+	ca := newAuthority(t)
+	for host, want := range map[string]bool{"good.example.com": true, "bad.example.com": false} {
+		t.Run(host, func(t *testing.T) {
+			listener, err := stdtls.Listen("tcp", "127.0.0.1:0", ca.server("good.example.com"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { listener.Close() })
+			go func() {
+				for {
+					conn, err := listener.Accept()
+					if err != nil {
+						return
+					}
+					_, _ = io.WriteString(conn, "hello")
+					conn.Close()
+				}
+			}()
+			w := httpWorld(model.TrafficPolicy{TLS: &model.UpstreamTLS{Mode: model.TLSSimple, CAFile: ca.file}}, endpoint(listener.Addr(), model.Locality{}))
+			w.in.Destination.Host, w.in.Port.Protocol = host, model.ProtocolTCP
+			conn, err := net.Dial("tcp", start(t, w).address)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer conn.Close()
+			got, _ := io.ReadAll(conn)
+			if (string(got) == "hello") != want {
+				t.Errorf("got %q", got)
+			}
+		})
+	}
+}
+
 // TestProxyProtocol reads what a plain TCP server gets before the client's own
 // bytes.
 func TestProxyProtocol(t *testing.T) {
