@@ -276,7 +276,7 @@ func (rs *rules) buildCluster(rd *reader, d model.Destination) resources {
 		Destination: d, Port: p.port, Resolution: p.service.Resolution, Labels: p.subset.Labels,
 		Policy: upstream.Effective(p.rules, d.Subset, d.Port), PolicyNamespace: policyNamespace(p.rules),
 		SubjectAltNames: p.service.SubjectAltNames, HealthCheck: p.service.HealthCheck,
-		Proxy: rs.fleet.Locality, Settings: *rs.settings.read(rd, none{}),
+		Proxy: rs.fleet.Locality, ProxyLabels: rs.fleet.Labels, Settings: *rs.settings.read(rd, none{}),
 	}
 	if in.Resolution == model.ResolutionDNS || in.Resolution == model.ResolutionDNSRoundRobin {
 		in.Endpoints = rs.endpointsOf(rd, p)
@@ -296,6 +296,10 @@ func (rs *rules) buildCluster(rd *reader, d model.Destination) resources {
 		needs: needs, owners: p.owners(),
 	})
 	out.faults = append(out.faults, p.faults()...)
+	for _, f := range upstream.Problems(in) {
+		f.Object = p.owners()[0]
+		out.faults = append(out.faults, f)
+	}
 	return out
 }
 
@@ -308,7 +312,7 @@ func (rs *rules) buildEndpoints(rd *reader, d model.Destination) resources {
 		name: model.ResourceName{Type: model.TypeEndpoint, Name: model.ClusterName(d)},
 		msg: upstream.Endpoints(upstream.EndpointsInput{
 			Destination: d, Port: p.port, Endpoints: rs.endpointsOf(rd, p), Labels: p.subset.Labels,
-			Policy: upstream.Effective(p.rules, d.Subset, d.Port), Proxy: rs.fleet.Locality,
+			Policy: upstream.Effective(p.rules, d.Subset, d.Port), Proxy: rs.fleet.Locality, ProxyLabels: rs.fleet.Labels,
 		}),
 		owners: p.owners(),
 	})

@@ -34,6 +34,8 @@ type BootstrapInput struct {
 	XDSSocket, AdminSocket string
 	// Settings give MaxHeapBytes and MaxConnections; 0 means no limit.
 	Settings model.Settings
+	// Locality is where the proxy runs; zero when nobody said.
+	Locality model.Locality
 }
 
 // Bootstrap returns what Envoy starts with: one delta ADS stream, the admin
@@ -44,7 +46,7 @@ type BootstrapInput struct {
 // (envoy.resource_limits.listener.NAME.connection_limit) carry the whole name
 // of the listener, which is known only to whoever sends it.
 func Bootstrap(in BootstrapInput) *bootstrapv3.Bootstrap {
-	return &bootstrapv3.Bootstrap{
+	b := &bootstrapv3.Bootstrap{
 		Node: &corev3.Node{Id: in.NodeID, Cluster: in.Cluster},
 		Admin: &bootstrapv3.Admin{
 			Address: pipe(in.AdminSocket, 0o600),
@@ -61,6 +63,37 @@ func Bootstrap(in BootstrapInput) *bootstrapv3.Bootstrap {
 		LayeredRuntime:      layeredRuntime(),
 		OverloadManager:     overloadManager(in.Settings),
 	}
+	if in.Locality != (model.Locality{}) {
+		locate(b, in.Locality)
+	}
+	return b
+}
+
+// localCluster stands for the proxies themselves: zone-aware balancing compares
+// where they are with where the endpoints are.
+const localCluster = "sluice_local"
+
+// locate says where the one proxy of this machine runs.
+func locate(b *bootstrapv3.Bootstrap, l model.Locality) {
+	at := &corev3.Locality{Region: l.Region, Zone: l.Zone, SubZone: l.SubZone}
+	b.Node.Locality = at
+	b.ClusterManager = &bootstrapv3.ClusterManager{LocalClusterName: localCluster}
+	self := &corev3.Address{Address: &corev3.Address_SocketAddress{SocketAddress: &corev3.SocketAddress{
+		Address: "127.0.0.1", PortSpecifier: &corev3.SocketAddress_PortValue{PortValue: 1}, // counted, never dialed
+	}}}
+	b.StaticResources.Clusters = append(b.StaticResources.Clusters, &clusterv3.Cluster{
+		Name:                 localCluster,
+		ClusterDiscoveryType: &clusterv3.Cluster_Type{Type: clusterv3.Cluster_STATIC},
+		LoadAssignment: &endpointv3.ClusterLoadAssignment{
+			ClusterName: localCluster,
+			Endpoints: []*endpointv3.LocalityLbEndpoints{{
+				Locality: at,
+				LbEndpoints: []*endpointv3.LbEndpoint{{
+					HostIdentifier: &endpointv3.LbEndpoint_Endpoint{Endpoint: &endpointv3.Endpoint{Address: self}},
+				}},
+			}},
+		},
+	})
 }
 
 // adminPaths are the admin pages that can be asked for. Left out are the

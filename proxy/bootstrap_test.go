@@ -21,11 +21,15 @@ func TestBootstrap(t *testing.T) {
 	for name, settings := range map[string]model.Settings{
 		"defaults-at-the-edge": model.DefaultSettings(),
 		"nothing-is-limited":   unlimited,
+		"runs-in-a-zone":       model.DefaultSettings(),
 	} {
 		t.Run(name, func(t *testing.T) {
 			in := BootstrapInput{
 				NodeID: "machine-1", Cluster: "default", XDSSocket: "/run/sluice/xds.sock",
 				AdminSocket: "/run/sluice/envoy-0.sock", Settings: settings,
+			}
+			if name == "runs-in-a-zone" {
+				in.Locality = model.Locality{Region: "north", Zone: "a"}
 			}
 			got, err := bootstrapJSON(Bootstrap(in))
 			if err != nil {

@@ -140,7 +140,7 @@ func (r *runner) writeBootstrap(epoch int) error {
 	}
 	content, err := bootstrapJSON(Bootstrap(BootstrapInput{
 		NodeID: r.opt.NodeID, Cluster: r.opt.Cluster, XDSSocket: xds,
-		AdminSocket: r.dir.adminSocket(epoch), Settings: r.opt.Settings,
+		AdminSocket: r.dir.adminSocket(epoch), Settings: r.opt.Settings, Locality: r.opt.Locality,
 	}))
 	if err != nil {
 		return err

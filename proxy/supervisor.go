@@ -36,6 +36,8 @@ type Options struct {
 	// comment.
 	KeepEnvoy bool
 	Settings  model.Settings
+	// Locality is where the proxy runs; zero when nobody said.
+	Locality model.Locality
 	// Log gets what the supervisor does and what Envoy logs.
 	Log *slog.Logger
 	// Output gets what Envoy writes to its standard output, which is where

@@ -6,6 +6,7 @@ import (
 
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	preservecasev3 "github.com/envoyproxy/go-control-plane/envoy/extensions/http/header_formatters/preserve_case/v3"
 	httpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/upstreams/http/v3"
 	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
 	"google.golang.org/protobuf/types/known/durationpb"
@@ -111,7 +112,7 @@ func protocolOptions(in ClusterInput) *httpv3.HttpProtocolOptions {
 		UpstreamHttpProtocolOptions: authorityOptions(in),
 		OutlierDetection:            errorCodes(in.Policy.Outlier),
 	}
-	http1, http2 := &corev3.Http1ProtocolOptions{}, http2Options(in)
+	http1, http2 := http1Options(in.Settings), http2Options(in)
 	if p.UseClientProtocol {
 		o.UpstreamProtocolOptions = &httpv3.HttpProtocolOptions_UseDownstreamProtocolConfig{
 			UseDownstreamProtocolConfig: &httpv3.HttpProtocolOptions_UseDownstreamHttpConfig{
@@ -127,6 +128,23 @@ func protocolOptions(in ClusterInput) *httpv3.HttpProtocolOptions {
 		explicit.ProtocolConfig = &httpv3.HttpProtocolOptions_ExplicitHttpConfig_Http2ProtocolOptions{Http2ProtocolOptions: http2}
 	}
 	o.UpstreamProtocolOptions = &httpv3.HttpProtocolOptions_ExplicitHttpConfig_{ExplicitHttpConfig: explicit}
+	return o
+}
+
+// http1Options passes trailers on, and the case of header names if the settings
+// keep it: the case of an answer follows the cluster's option, not the
+// listener's.
+func http1Options(s model.Settings) *corev3.Http1ProtocolOptions {
+	o := &corev3.Http1ProtocolOptions{EnableTrailers: true}
+	if s.KeepHeaderCase {
+		o.HeaderKeyFormat = &corev3.Http1ProtocolOptions_HeaderKeyFormat{
+			HeaderFormat: &corev3.Http1ProtocolOptions_HeaderKeyFormat_StatefulFormatter{
+				StatefulFormatter: &corev3.TypedExtensionConfig{
+					Name: "envoy.http.stateful_header_formatters.preserve_case", TypedConfig: pack(&preservecasev3.PreserveCaseFormatterConfig{}),
+				},
+			},
+		}
+	}
 	return o
 }
 
