@@ -1,0 +1,61 @@
+package model
+
+import (
+	"slices"
+	"testing"
+	"time"
+)
+
+func TestOlder(t *testing.T) {
+	at := func(sec int64, path string, index int, name string) *Meta {
+		m := &Meta{Order: Order{path, index}, Ref: Ref{Namespace: "d", Name: name}}
+		if sec > 0 {
+			m.Created = time.Unix(sec, 0)
+		}
+		return m
+	}
+	want := []*Meta{
+		at(0, "a", 0, "z"), at(0, "a", 1, "a"), at(0, "b", 0, "a"), // without a time: by place
+		at(1, "", 0, "b"), at(2, "", 0, "a"), at(2, "", 0, "c"), // then by time, then by name
+	}
+	got := slices.Clone(want)
+	slices.Reverse(got)
+	slices.SortFunc(got, func(a, b *Meta) int { return a.Compare(b) })
+	for i := range want {
+		if got[i] != want[i] {
+			t.Errorf("place %d: %v, want %v", i, *got[i], *want[i])
+		}
+		if i > 0 && !want[i-1].Older(want[i]) {
+			t.Errorf("%v is not older than %v", *want[i-1], *want[i])
+		}
+	}
+}
+
+func TestNames(t *testing.T) {
+	for _, c := range []struct{ got, want string }{
+		{ClusterName(Destination{Host: "r.svc", Subset: "v1", Port: 80}), "outbound|80|v1|r.svc"},
+		{StatName("outbound|80|v1|r.svc"), "outbound;80;v1;r_svc"},
+		{ListenerName(Bind{AnyAddress, 80}), "0.0.0.0_80"},
+		{TableName(Bind{AnyAddress, 80}), "http.80"},
+		{TableName(Bind{"127.0.0.1", 80}), "http.80.127.0.0.1"},
+		{ScopeName("http.80", "*.a"), "http.80/*.a"},
+		{Bind{"::1", 80}.String(), "[::1]:80"},
+		{SecretName("ns", "n", true), "secret/ns/n/ca"},
+		{Ref{Kind: "Gateway", Namespace: "a", Name: "b"}.String(), "Gateway a/b"},
+	} {
+		if c.got != c.want {
+			t.Errorf("got %q, want %q", c.got, c.want)
+		}
+	}
+}
+
+func TestVisibility(t *testing.T) {
+	for _, c := range []struct {
+		v    Visibility
+		want bool
+	}{{nil, true}, {Visibility{}, false}, {Visibility{"a"}, true}, {Visibility{"b"}, false}} {
+		if got := c.v.Shows("a"); got != c.want {
+			t.Errorf("%#v shows to a: %v", c.v, got)
+		}
+	}
+}
