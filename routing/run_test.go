@@ -2,16 +2,11 @@ package routing_test
 
 import (
 	"bufio"
-	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"maps"
 	"net"
 	"net/http"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -50,75 +45,11 @@ type upstream struct {
 // x-flags.
 func runEnvoy(t testing.TB, hosts map[string]*routev3.VirtualHost, upstreams ...upstream) *envoy {
 	t.Helper()
-	dir := t.TempDir()
-	config, admin := filepath.Join(dir, "envoy.json"), filepath.Join(dir, "admin")
 	js, err := protojson.Marshal(bootstrap(t, hosts, upstreams))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(config, js, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	ctx, stop := context.WithCancel(context.Background())
-	var logs strings.Builder
-	cmd := exec.CommandContext(ctx, envoytest.Binary(t), "-c", config, "--admin-address-path", admin,
-		"--disable-hot-restart", "--concurrency", "1", "-l", "error")
-	cmd.Stdout, cmd.Stderr = &logs, &logs
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	ended := make(chan error, 1)
-	go func() { ended <- cmd.Wait() }()
-	t.Cleanup(func() { stop(); <-ended })
-
-	out := &envoy{}
-	for deadline := time.Now().Add(60 * time.Second); ; {
-		if out.addresses = listening(admin); len(out.addresses) == len(hosts) {
-			return out
-		}
-		select {
-		case err := <-ended:
-			ended <- err
-			t.Fatalf("envoy ended: %v\n%.4000s", err, logs.String())
-		case <-time.After(20 * time.Millisecond):
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("envoy listens on %v only", out.addresses)
-		}
-	}
-}
-
-// listening asks the admin server, whose address is in a file, for the
-// addresses of the listeners by name; nil as long as it cannot.
-func listening(adminFile string) map[string]string {
-	admin, err := os.ReadFile(adminFile)
-	if err != nil {
-		return nil
-	}
-	resp, err := http.Get("http://" + string(admin) + "/listeners?format=json")
-	if err != nil {
-		return nil
-	}
-	defer resp.Body.Close()
-	var body struct {
-		Statuses []struct {
-			Name  string `json:"name"`
-			Local struct {
-				Socket struct {
-					Address string `json:"address"`
-					Port    int    `json:"port_value"`
-				} `json:"socket_address"`
-			} `json:"local_address"`
-		} `json:"listener_statuses"`
-	}
-	if json.NewDecoder(resp.Body).Decode(&body) != nil {
-		return nil
-	}
-	out := map[string]string{}
-	for _, l := range body.Statuses {
-		out[l.Name] = fmt.Sprintf("%s:%d", l.Local.Socket.Address, l.Local.Socket.Port)
-	}
-	return out
+	return &envoy{addresses: envoytest.Start(t, js, len(hosts))}
 }
 
 func bootstrap(t testing.TB, hosts map[string]*routev3.VirtualHost, upstreams []upstream) *bootstrapv3.Bootstrap {

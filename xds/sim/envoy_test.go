@@ -2,16 +2,12 @@ package sim_test
 
 import (
 	"bufio"
-	"context"
 	"encoding/json"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -50,75 +46,11 @@ func startEnvoy(t *testing.T, tables []*routev3.RouteConfiguration) *envoy {
 	}))
 	t.Cleanup(backend.Close)
 
-	dir := t.TempDir()
-	config, admin := filepath.Join(dir, "envoy.json"), filepath.Join(dir, "admin")
 	js, err := protojson.Marshal(bootstrap(t, backend.Listener.Addr(), tables))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(config, js, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	ctx, stop := context.WithCancel(context.Background())
-	var logs strings.Builder
-	cmd := exec.CommandContext(ctx, envoytest.Binary(t), "-c", config, "--admin-address-path", admin,
-		"--disable-hot-restart", "--concurrency", "1", "-l", "error")
-	cmd.Stdout, cmd.Stderr = &logs, &logs
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	ended := make(chan error, 1)
-	go func() { ended <- cmd.Wait() }()
-	t.Cleanup(func() { stop(); <-ended })
-
-	out := &envoy{}
-	for deadline := time.Now().Add(30 * time.Second); ; {
-		if out.addresses = listening(admin); len(out.addresses) == len(tables) {
-			return out
-		}
-		select {
-		case err := <-ended:
-			ended <- err
-			t.Fatalf("envoy ended: %v\n%s", err, logs.String())
-		case <-time.After(20 * time.Millisecond):
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("envoy listens on %v only", out.addresses)
-		}
-	}
-}
-
-// listening asks the admin server, whose address is in a file, for the
-// addresses of the listeners by name; nil as long as it cannot.
-func listening(adminFile string) map[string]string {
-	admin, err := os.ReadFile(adminFile)
-	if err != nil {
-		return nil
-	}
-	resp, err := http.Get("http://" + string(admin) + "/listeners?format=json")
-	if err != nil {
-		return nil
-	}
-	defer resp.Body.Close()
-	var body struct {
-		Statuses []struct {
-			Name  string `json:"name"`
-			Local struct {
-				Socket struct {
-					Address string `json:"address"`
-					Port    int    `json:"port_value"`
-				} `json:"socket_address"`
-			} `json:"local_address"`
-		} `json:"listener_statuses"`
-	}
-	if json.NewDecoder(resp.Body).Decode(&body) != nil {
-		return nil
-	}
-	out := map[string]string{}
-	for _, l := range body.Statuses {
-		out[l.Name] = fmt.Sprintf("%s:%d", l.Local.Socket.Address, l.Local.Socket.Port)
-	}
-	return out
+	return &envoy{addresses: envoytest.Start(t, js, len(tables))}
 }
 
 func anyOf(t *testing.T, m proto.Message) *anypb.Any {
