@@ -157,7 +157,10 @@ func fakeStream(client net.Conn, ports [][][]byte) {
 	if _, err := backend.Write(first[:n]); err != nil {
 		return
 	}
-	go func() { _, _ = io.Copy(backend, client) }()
+	go func() {
+		_, _ = io.Copy(backend, client)
+		_ = backend.Close()
+	}()
 	_, _ = io.Copy(client, backend)
 }
 

@@ -79,9 +79,14 @@ func (m measures) add(o measures) {
 	}
 }
 
+// limit bounds a run of any scenario.
+const limit = 10 * time.Minute
+
 // Scenarios lists what can be measured.
-func Scenarios() []Scenario {
-	const limit = 10 * time.Minute
+func Scenarios() []Scenario { return append(changeScenarios(), trafficScenarios()...) }
+
+// changeScenarios measure how changes arrive.
+func changeScenarios() []Scenario {
 	return []Scenario{
 		{
 			"load", "from the start of sluice until every host on disk answers; memory afterwards",
@@ -109,6 +114,17 @@ func Scenarios() []Scenario {
 			limit, runChurn,
 		},
 		{
+			"endpoints", "endpoints and routes edited while endpoints of as many services change all the time",
+			Options{Hosts: 1000, Edits: 200, EditsPerSecond: 1000},
+			limit, runEndpoints,
+		},
+	}
+}
+
+// trafficScenarios measure what traffic costs.
+func trafficScenarios() []Scenario {
+	return []Scenario{
+		{
 			"throughput", "requests per second and p99 against a static Envoy with the same routes, in turns",
 			Options{Hosts: 100, Seconds: 24, Starts: 8, Connections: 16},
 			limit, runThroughput,
@@ -132,11 +148,6 @@ func Scenarios() []Scenario {
 			"grpc", "unary calls per second against a static Envoy, in turns",
 			Options{Hosts: 2, Seconds: 16, Starts: 8, Connections: 16},
 			limit, runGRPC,
-		},
-		{
-			"endpoints", "endpoints and routes edited while endpoints of as many services change all the time",
-			Options{Hosts: 1000, Edits: 200, EditsPerSecond: 1000},
-			limit, runEndpoints,
 		},
 		{
 			"last-route", "requests per second of the last of many routes of a host against the first, in turns",
