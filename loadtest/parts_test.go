@@ -305,7 +305,7 @@ func TestStaticConfigHasTheWorld(t *testing.T) {
 			t.Errorf("%q %d times, want %d", want, got, n)
 		}
 	}
-	if !strings.Contains(text, "match: {prefix: /}\n                route: {cluster: s001}") {
+	if !strings.Contains(text, "match: {prefix: /}\n                route: {cluster: s001, timeout: 0s}") {
 		t.Errorf("the moved host goes elsewhere:\n%s", text)
 	}
 	if strings.Contains(text, "overload_manager") || strings.Contains(text, "use_remote_address") {

@@ -8,7 +8,8 @@ import (
 
 // staticTemplate is what somebody would write by hand for the same routes: one
 // listener, one route table, static clusters. At an edge it has what Envoy's own
-// guide for edge proxies tells everybody to set; else it has nothing more.
+// guide for edge proxies tells everybody to set, and the retries that the rules
+// of a VirtualService have by default; else it has nothing more.
 //
 // Source: Envoy documentation, "Configuring Envoy as an edge proxy".
 const staticTemplate = `{{if .Edge -}}
@@ -77,15 +78,24 @@ static_resources:
 {{- range .Hosts}}
             - name: {{.Name}}
               domains: ["{{.Name}}"]
+{{- if $.Edge}}
+              retry_policy:
+                retry_on: connect-failure,refused-stream,unavailable,cancelled
+                num_retries: 2
+                host_selection_retry_max_attempts: 5
+                retry_host_predicate:
+                - name: envoy.retry_host_predicates.previous_hosts
+                  typed_config: {"@type": type.googleapis.com/envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate}
+{{- end}}
               routes:
 {{- if .API}}
               - match: {prefix: /api/}
-                route: {cluster: {{.API}}}
+                route: {cluster: {{.API}}, timeout: 0s}
               - match: {prefix: /, headers: [{name: x-canary, string_match: {exact: "1"}}]}
-                route: {cluster: {{.Canary}}}
+                route: {cluster: {{.Canary}}, timeout: 0s}
 {{- end}}
               - match: {prefix: /}
-                route: {cluster: {{.Rest}}}
+                route: {cluster: {{.Rest}}, timeout: 0s}
 {{- end}}
 {{- end}}
   clusters:
