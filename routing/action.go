@@ -90,16 +90,14 @@ func forward(in *HostInput, by model.Ref, rule *model.HTTPRule) (*routev3.Route,
 		return refuse(503, reason), problems
 	}
 	action := &routev3.RouteAction{
+		// The timeout holds for gRPC too; a shorter grpc-timeout is the client's
+		// own and passes. max_stream_duration, which could bound it, would make
+		// Envoy ignore the timeout of the route.
 		Timeout:     duration(rule.Timeout),
 		RetryPolicy: retryPolicy(rule.Retries),
 
 		RequestMirrorPolicies: mirrors,
 		HashPolicy:            hashPolicies(in, takers),
-	}
-	if rule.Timeout != nil && *rule.Timeout > 0 {
-		// Bounds what a grpc-timeout header may ask for. The newer
-		// max_stream_duration would make Envoy ignore the timeout of the route.
-		action.MaxGrpcTimeout = duration(rule.Timeout) //nolint:staticcheck // deprecated without a replacement, see above
 	}
 	out := &routev3.Route{Action: &routev3.Route_Route{Route: action}}
 	addHeaders(out, rule.Headers)
