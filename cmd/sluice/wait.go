@@ -51,12 +51,19 @@ func waitCommand() *cli.Command {
 // waitLive polls until nothing is missing or ctx ends, and returns what is
 // still missing then.
 func waitLive(ctx context.Context, admin string, dirs []string) (statusDocument, []string, error) {
+	var last statusDocument
+	var missing []string
 	for {
 		doc, err := fetchStatus(ctx, admin)
+		if err != nil && ctx.Err() != nil && len(missing) > 0 {
+			return last, missing, nil // time ran out amid a question
+		}
 		if err != nil {
 			return doc, nil, err
 		}
-		missing, final, err := compareDisk(doc, dirs)
+		last = doc
+		var final bool
+		missing, final, err = compareDisk(doc, dirs)
 		if err != nil || len(missing) == 0 || final {
 			return doc, missing, err
 		}

@@ -76,7 +76,8 @@ func badActions() []badRule {
 		{name: "missing destination", rule: rule("    route: [{destination: {host: lost.internal}}] # here\n"), reason: "DestinationMissing", words: []string{"lost.internal"}, code: 503, body: "DestinationMissing"},
 		{name: "missing port", rule: rule("    route: [{destination: {host: a.internal, port: {number: 81}}}] # here\n"), reason: "PortMissing", words: []string{"81"}, code: 503, body: "PortMissing"},
 		{name: "missing subset", rule: rule("    route: [{destination: {host: a.internal, subset: v9}}] # here\n"), reason: "SubsetMissing", words: []string{"v9"}, code: 503, body: "SubsetMissing"},
-		{name: "delegate that is not served yet", rule: rule("    delegate: {name: bad} # here\n"), reason: "NotYetSupported", words: []string{"delegate"}},
+		{name: "delegate to itself", rule: rule("    delegate: {name: bad} # here\n"), reason: "DelegateMissing", words: []string{"spec.http[0].delegate", "default/bad"}},
+		{name: "missing delegate", rule: rule("    delegate: {name: lost} # here\n"), reason: "DelegateMissing", words: []string{"default/lost"}},
 	}
 }
 

@@ -132,11 +132,18 @@ func TestCycles(t *testing.T) {
 	}
 	w.write("one.yaml", routes("one", "one.test", delegate("two")))
 	w.write("two.yaml", routes("two", "two.test", delegate("one")))
-	w.problem("NotYetSupported", "one.yaml", "delegate")
-	w.problem("NotYetSupported", "two.yaml", "delegate")
+	w.problem("DelegateMissing", "one.yaml", "spec.http[0].delegate", "default/two")
+	w.problem("DelegateMissing", "two.yaml", "spec.http[0].delegate", "default/one")
 	w.answers("one.test", "/", http.StatusOK, "a one.test")
 	w.answers("two.test", "/", http.StatusOK, "a two.test")
-	w.answersNow("one.test", "/go", http.StatusInternalServerError, "NotYetSupported")
+	w.answersNow("one.test", "/go", http.StatusInternalServerError, "DelegateMissing")
+	w.write("root.yaml", routes("root", "root.test", delegate("ring")))
+	w.write("ring.yaml", child("ring", delegate("chain")))
+	w.write("chain.yaml", child("chain", delegate("ring")))
+	w.problem("InvalidValue", "ring.yaml", "spec.http[0].delegate")
+	w.problem("InvalidValue", "chain.yaml", "spec.http[0].delegate")
+	w.answers("root.test", "/go", http.StatusInternalServerError, "InvalidValue")
+	w.answersNow("root.test", "/", http.StatusOK, "a root.test")
 	// A folder that contains itself is read once.
 	if err := os.Symlink(w.dir, filepath.Join(w.dir, "again")); err != nil {
 		t.Fatal(err)

@@ -163,7 +163,7 @@ func local(name string, servers []*origin, policy string) string {
 	return fleet(host, servers, places...) + "---\n" + routes(name, name+".test", to(host)) + "---\n" + rule(host, "  trafficPolicy: "+policy+"\n")
 }
 
-const ejecting = "outlierDetection: {consecutive5xxErrors: 1, consecutiveGatewayErrors: 1, interval: 100ms, baseEjectionTime: 1s, maxEjectionPercent: 100}"
+const ejecting = "outlierDetection: {consecutive5xxErrors: 1, consecutiveGatewayErrors: 1, interval: 100ms, baseEjectionTime: 3s, maxEjectionPercent: 100}"
 
 // Requests stay near, go far when near fails, and come back.
 func TestLocalityFailover(t *testing.T) {
@@ -195,17 +195,22 @@ func TestLocalityFailover(t *testing.T) {
 	for _, c := range []struct {
 		host  string
 		order []int // the servers in the order in which they stand in
+		left  []int // those that answer when all of order fail
 	}{
-		{"auto", []int{0, 1}},
-		{"named", []int{0, 1, 3}},
-		{"labels", []int{3}},
+		{"auto", []int{0, 1}, []int{2, 3}},
+		{"named", []int{0, 1}, []int{3}},
+		{"labels", []int{3}, []int{0, 1, 2}},
 	} {
 		t.Run(c.host, func(t *testing.T) {
+			t.Parallel()
 			w, servers := w.in(t), near[c.host]
 			q := query{host: c.host + ".test"}
 			for _, i := range c.order {
 				w.only(q, servers[i].name)
 				servers[i].setSick(true)
+			}
+			if len(c.left) == 1 {
+				w.only(q, servers[c.left[0]].name)
 			}
 			w.eventually("those left answer", func() error {
 				r, err := w.do(q)

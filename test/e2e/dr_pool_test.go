@@ -185,8 +185,9 @@ func TestConnectTimeout(t *testing.T) {
 	w.expect([]outcome{{query: query{host: "full.test"}, code: 503, body: "timeout"}})
 }
 
-// fullServer is a port whose queue of new connections is full.
-func fullServer(t *testing.T) int {
+// boundPort takes a port of its own and does not listen on it: connections are
+// refused, and nobody else gets the port meanwhile.
+func boundPort(t *testing.T) (fd, port int) {
 	t.Helper()
 	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
 	if err != nil {
@@ -196,14 +197,20 @@ func fullServer(t *testing.T) int {
 	if err := syscall.Bind(fd, &syscall.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}); err != nil {
 		t.Fatal(err)
 	}
-	if err := syscall.Listen(fd, 0); err != nil {
-		t.Fatal(err)
-	}
 	at, err := syscall.Getsockname(fd)
 	if err != nil {
 		t.Fatal(err)
 	}
-	port := at.(*syscall.SockaddrInet4).Port
+	return fd, at.(*syscall.SockaddrInet4).Port
+}
+
+// fullServer is a port whose queue of new connections is full.
+func fullServer(t *testing.T) int {
+	t.Helper()
+	fd, port := boundPort(t)
+	if err := syscall.Listen(fd, 0); err != nil {
+		t.Fatal(err)
+	}
 	c, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", port))
 	if err != nil {
 		t.Fatal(err)

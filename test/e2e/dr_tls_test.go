@@ -60,15 +60,16 @@ func TestUpstreamTLS(t *testing.T) {
 		{"noalpn", "mode: SIMPLE, " + verified + named, h2, 200, "proto=HTTP/1.1"},
 	}
 	world := map[string]string{
-		"gateway.yaml":   edge("*"),
-		"client.yaml":    secret("client", map[string]string{"tls.crt": client.certPEM, "tls.key": client.keyPEM, "ca.crt": ca.text(ca.file)}),
-		"authority.yaml": secret("authority", map[string]string{"cacert": ca.text(ca.file)}),
+		"gateway.yaml":           edge("*"),
+		"secrets/client.yaml":    secret("client", map[string]string{"tls.crt": client.certPEM, "tls.key": client.keyPEM, "ca.crt": ca.text(ca.file)}),
+		"secrets/authority.yaml": secret("authority", map[string]string{"cacert": ca.text(ca.file)}),
 	}
 	for _, c := range cases {
 		world[c.name+".yaml"] = c.yaml()
 	}
 	w := newWorld(t, world).run().settled()
-	w.flawless()
+	w.problem("InvalidValue", "DestinationRule default/skip-internal", "insecureSkipVerify")
+	w.unexpectedProblems("InvalidValue")
 	for _, c := range cases {
 		w.expect([]outcome{{query: query{host: c.name + ".test"}, name: c.name, code: c.code, body: c.body}})
 	}

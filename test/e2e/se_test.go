@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"crypto/tls"
 	"fmt"
 	"net/http"
 	"strings"
@@ -42,8 +43,8 @@ func TestResolutions(t *testing.T) {
 		"robin.yaml":   served("robin", "  resolution: DNS_ROUND_ROBIN\n"+httpPort+"  endpoints: ["+at("localhost", b)+"]\n"),
 		"unknown.yaml": served("unknown", "  resolution: DNS\n"+httpPort+"  endpoints: ["+at("nothing.invalid", a)+"]\n"),
 		"none.yaml":    served("none", "  resolution: NONE\n"+httpPort),
-		"host.yaml": entry("host", "localhost", fmt.Sprintf("  resolution: DNS\n  ports: [{number: %d, name: http, protocol: HTTP}]\n", a.port)) + "---\n" +
-			routes("host", "host.test", to("localhost")),
+		"host.yaml": entry("host", "host.localhost", fmt.Sprintf("  resolution: DNS\n  ports: [{number: %d, name: http, protocol: HTTP}]\n", a.port)) + "---\n" +
+			routes("host", "host.test", to("host.localhost")),
 		"target.yaml": served("target", fmt.Sprintf("  resolution: STATIC\n  ports: [{number: 80, name: http, protocol: HTTP, targetPort: %d}]\n  endpoints: [{address: 127.0.0.1}]\n", b.port)),
 		"number.yaml": served("number", fmt.Sprintf("  resolution: STATIC\n  ports: [{number: %d, name: http, protocol: HTTP}]\n  endpoints: [{address: 127.0.0.1}]\n", a.port)),
 		"ports.yaml": entry("ports", "ports.internal", "  resolution: STATIC\n  addresses: [240.0.0.9]\n  ports: [{number: 80, name: http, protocol: HTTP}, {number: 81, name: other, protocol: HTTP}]\n"+
@@ -64,29 +65,35 @@ func TestResolutions(t *testing.T) {
 	if got := w.spread(query{host: "two.test"}, 40); len(got) != 2 {
 		t.Errorf("of two endpoints %v answer", got)
 	}
-	w.unexpectedProblems("NotYetSupported")
+	w.problem("WaitingForMesh", "ServiceEntry default/ports", "spec.endpoints[0].network")
+	w.unexpectedProblems("NotYetSupported", "WaitingForMesh")
 }
 
 // A wildcard resolves the name that the client asked for.
 func TestDynamicDNS(t *testing.T) {
 	t.Parallel()
-	o := newOrigin(t, "dynamic")
-	wild := func(spec string) string {
-		return entry("wild", "*.localhost", fmt.Sprintf("  resolution: DYNAMIC_DNS\n  ports: [{number: %d, name: http, protocol: HTTP}]\n", o.port)) + spec
-	}
+	o, other := newOrigin(t, "dynamic"), newOrigin(t, "other")
 	w := newWorld(t, withNeighbour(t, map[string]string{
 		"gateway.yaml": edge("*"),
-		"wild.yaml":    wild(""),
+		"wild.yaml":    entry("wild", "*.localhost", fmt.Sprintf("  resolution: DYNAMIC_DNS\n  ports: [{number: %d, name: http, protocol: HTTP}]\n", o.port)),
 		"route.yaml":   routes("wild", "*.localhost", to("'*.localhost'")),
 		"exact.yaml":   routes("exact", "exact.test", "  - rewrite: {authority: a.localhost}\n    route: [{destination: {host: a.localhost}}]\n"),
 	})).run()
 	defer w.neighbour().unharmed()
-	w.answers("a.localhost", "/", http.StatusOK, "dynamic a.localhost")
-	w.answers("b.c.localhost", "/", http.StatusOK, "dynamic b.c.localhost")
 	w.answers("exact.test", "/", http.StatusOK, "dynamic a.localhost")
+	w.answers(fmt.Sprintf("a.localhost:%d", o.port), "/", http.StatusOK, "dynamic a.localhost")
+	w.answersNow(fmt.Sprintf("b.c.localhost:%d", o.port), "/", http.StatusOK, "dynamic b.c.localhost")
 	w.answersNow("localhost", "/", http.StatusNotFound, "")
 	w.answersNow("a.test", "/", http.StatusNotFound, "")
 	w.flawless()
+	t.Run("the port is that of the service", func(t *testing.T) {
+		w := w.in(t)
+		w.answersNow("a.localhost", "/", http.StatusOK, "dynamic a.localhost")
+		_, _, _ = w.get(fmt.Sprintf("a.localhost:%d", other.port), "/")
+		if n := other.asked(""); n > 0 {
+			t.Errorf("the client chose a port that the service does not have")
+		}
+	})
 }
 
 // Workloads join and leave a service by their labels.
@@ -264,4 +271,33 @@ func TestEndpointsLeave(t *testing.T) {
 	}
 	load.unharmed()
 	neighbour.unharmed()
+}
+
+// The same for TLS that is passed through: its server name is resolved. The port
+// is that of the service, whether the rule names it or not.
+func TestDynamicDNSOfTLS(t *testing.T) {
+	t.Parallel()
+	certificate := newAuthority(t).issue("a.localhost").Certificate
+	for _, named := range []bool{true, false} {
+		t.Run(fmt.Sprintf("port named %v", named), func(t *testing.T) {
+			t.Parallel()
+			secure := newLineServer(t, "secure", &tls.Config{Certificates: []tls.Certificate{certificate}})
+			port, destination := freePort(t), "host: '*.localhost'"
+			if named {
+				destination += fmt.Sprintf(", port: {number: %d}", secure.port)
+			}
+			w := newWorld(t, map[string]string{
+				"gateway.yaml": l4("", server(port, "TLS", ", tls: {mode: PASSTHROUGH}, hosts: ['*.localhost', '*.test']")),
+				"wild.yaml":    entry("wild", "*.localhost", fmt.Sprintf("  resolution: DYNAMIC_DNS\n  ports: [{number: %d, name: tls, protocol: TLS}]\n", secure.port)),
+				"route.yaml":   streams("wild", "*.localhost", "  tls:\n  - {match: [{sniHosts: ['*.localhost']}], route: [{destination: {"+destination+"}}]}\n"),
+			}).run()
+			w.willHear(dialing{port: port, sni: "a.localhost"}, "secure")
+			w.hears(dialing{port: port, sni: "b.c.localhost"}, "secure")
+			w.hears(dialing{port: port, sni: "a.test"}, "")
+			if got := secure.named(); got != "b.c.localhost" {
+				t.Errorf("the server sees the name %q", got)
+			}
+			w.flawless()
+		})
+	}
 }

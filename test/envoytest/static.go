@@ -38,7 +38,7 @@ func Start(t testing.TB, config []byte, listeners int) map[string]string {
 	go func() { ended <- cmd.Wait() }()
 	t.Cleanup(func() {
 		stop()
-		<-ended // killed by us; its status says nothing
+		_ = <-ended // killed by us; its status says nothing
 	})
 
 	for deadline := time.Now().Add(patience); ; {
