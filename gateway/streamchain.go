@@ -116,7 +116,8 @@ func (s *stream) cluster(d model.Destination) string {
 // whatever the client asked for; nil if d is none. Only TLS names anything: of
 // other connections to such a destination the author hears.
 func (s *stream) sniResolver(c chain, d *model.WeightedDestination) *listenerv3.Filter {
-	if !s.in.Targets[d.Destination].Dynamic {
+	dynamic := s.in.Targets[d.Destination].Dynamic
+	if dynamic == nil {
 		return nil
 	}
 	if !c.server.Server.Passthrough || s.in.DNSCache == nil {
@@ -127,14 +128,29 @@ func (s *stream) sniResolver(c chain, d *model.WeightedDestination) *listenerv3.
 		})
 		return nil
 	}
-	port := d.Destination.Port
-	if port == 0 {
-		port = s.in.Bind.Port
+	for _, name := range c.keys {
+		if !within(dynamic.Host, name) {
+			s.report(c.rule.set.Ref, model.Problem{
+				Field: d.Field + ".destination.host", Reason: model.ReasonInvalidValue, Severity: model.SeverityError,
+				Message: fmt.Sprintf("the rule takes connections for %q, which %q does not cover, so none is passed on; narrow sniHosts", name, dynamic.Host),
+			})
+			return nil
+		}
 	}
 	return networkFilter("envoy.filters.network.sni_dynamic_forward_proxy", &snidfpv3.FilterConfig{
 		DnsCacheConfig: s.in.DNSCache,
-		PortSpecifier:  &snidfpv3.FilterConfig_PortValue{PortValue: port},
+		PortSpecifier:  &snidfpv3.FilterConfig_PortValue{PortValue: dynamic.Port},
 	})
+}
+
+// within reports whether every name that narrow stands for is one that wide
+// stands for.
+func within(wide, narrow string) bool {
+	if wide == "*" || wide == narrow {
+		return true
+	}
+	rest, wild := strings.CutPrefix(wide, "*")
+	return wild && strings.HasSuffix(narrow, rest)
 }
 
 // tcpProxy forwards to takers by weight. Timeouts, tunnel and hash are those of

@@ -352,7 +352,7 @@ func TestPassthroughDynamic(t *testing.T) {
 	})
 	port := uint32(netip.MustParseAddrPort(tlsServer(t, "resolved").String()).Port())
 	d := model.Destination{Host: "*", Port: port}
-	s.targets[d] = model.Target{Cluster: "dynamic", Dynamic: true}
+	s.targets[d] = model.Target{Cluster: "dynamic", Dynamic: &model.DynamicTarget{Host: "*", Port: port}}
 	s.listen("127.0.0.1", 0, sniServer(sniRule("a", []model.WeightedDestination{{Destination: d}}, "*")))
 	if got := certified(t, s.start()["127.0.0.1_0"], "localhost"); got != "resolved" {
 		t.Errorf("reached %q", got)

@@ -1,6 +1,7 @@
 package model
 
 import (
+	"regexp"
 	"slices"
 	"testing"
 	"time"
@@ -56,6 +57,31 @@ func TestVisibility(t *testing.T) {
 	}{{nil, true}, {Visibility{}, false}, {Visibility{"a"}, true}, {Visibility{"b"}, false}} {
 		if got := c.v.Shows("a"); got != c.want {
 			t.Errorf("%#v shows to a: %v", c.v, got)
+		}
+	}
+}
+
+func TestDynamicAuthority(t *testing.T) {
+	web := DynamicTarget{Host: "*.a.test", Port: 80, Default: true}
+	odd := DynamicTarget{Host: "b.test", Port: 8080}
+	for _, c := range []struct {
+		target    DynamicTarget
+		authority string
+		want      bool
+	}{
+		{web, "x.a.test", true},
+		{web, "X.y.A.test:80", true},
+		{web, "x.a.test:81", false},
+		{web, "a.test", false},
+		{web, "xa.test", false},
+		{web, "evil.test:80.a.test", false},
+		{web, "x.aatest", false},
+		{odd, "b.test:8080", true},
+		{odd, "b.test", false},
+		{odd, "x.b.test:8080", false},
+	} {
+		if got := regexp.MustCompile("^(?:" + c.target.Authority() + ")$").MatchString(c.authority); got != c.want {
+			t.Errorf("%v takes %s: %v, want %v", c.target, c.authority, got, c.want)
 		}
 	}
 }

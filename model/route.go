@@ -1,6 +1,11 @@
 package model
 
-import "time"
+import (
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+)
 
 // RouteSet is a list of rules for some hosts behind some gateways: what an
 // Istio VirtualService means.
@@ -144,7 +149,30 @@ type Target struct {
 	Stream *StreamPolicy
 	// Dynamic is set when the cluster resolves the name that the client asked
 	// for.
-	Dynamic bool
+	Dynamic *DynamicTarget
+}
+
+// DynamicTarget bounds what a client may ask to be connected to: names below
+// the service's host, on the service's port.
+type DynamicTarget struct {
+	Host string // as declared, exact or wildcard
+	Port uint32
+	// Default is set when Port is what an authority without a port means.
+	Default bool
+}
+
+// Authority returns a RE2 expression for the authorities that the target
+// accepts, without regard to case.
+func (d DynamicTarget) Authority() string {
+	name := regexp.QuoteMeta(d.Host)
+	if rest, wild := strings.CutPrefix(d.Host, "*"); wild {
+		name = "[^:/]+" + regexp.QuoteMeta(rest)
+	}
+	port := ":" + strconv.FormatUint(uint64(d.Port), 10)
+	if d.Default {
+		port = "(?:" + port + ")?"
+	}
+	return "(?i)" + name + port
 }
 
 // StreamPolicy is the part of a policy that the TCP proxy in front of a

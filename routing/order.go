@@ -94,6 +94,7 @@ func ruleEntries(in *HostInput, set *model.RouteSet, rm ruleMatches) ([]entry, [
 			continue
 		}
 		match := routeMatch(m)
+		bound(in, rm.rule, match)
 		if p := checkMatch(by, m, match); p != nil {
 			problems = append(problems, *p)
 			continue

@@ -34,11 +34,15 @@ func Start(t testing.TB, config []byte, listeners int) map[string]string {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	ended := make(chan error, 1)
-	go func() { ended <- cmd.Wait() }()
+	var failure error
+	ended := make(chan struct{})
+	go func() {
+		failure = cmd.Wait()
+		close(ended)
+	}()
 	t.Cleanup(func() {
 		stop()
-		_ = <-ended // killed by us; its status says nothing
+		<-ended
 	})
 
 	for deadline := time.Now().Add(patience); ; {
@@ -47,9 +51,8 @@ func Start(t testing.TB, config []byte, listeners int) map[string]string {
 			return addresses
 		}
 		select {
-		case err := <-ended:
-			ended <- err
-			t.Fatalf("envoy ended: %v\n%.4000s", err, logs.String())
+		case <-ended:
+			t.Fatalf("envoy ended: %v\n%.4000s", failure, logs.String())
 		case <-time.After(20 * time.Millisecond):
 		}
 		if time.Now().After(deadline) {

@@ -132,7 +132,10 @@ func (r reader) destination(at *strict.Path, d *networking.Destination) model.De
 	}
 	out := model.Destination{Subset: d.GetSubset(), Port: d.GetPort().GetNumber()}
 	if host := at.Field("host"); !r.At(host) {
-		name, wrong := check.ParseName(d.GetHost(), check.Form{IP: true})
+		name, wrong := check.ParseName(d.GetHost(), check.Form{IP: true, Wildcard: true})
+		if name == "*" {
+			wrong = strict.Invalid("a destination must not be every host; name the host of a service")
+		}
 		r.Fail(host, wrong)
 		out.Host = check.Qualify(name, r.Meta.Ref.Namespace)
 	}

@@ -34,7 +34,7 @@ func Read(from *strict.Reader, in *networking.VirtualService) model.Value {
 	child := len(in.GetHosts()) == 0 && len(in.GetGateways()) == 0 && !r.Any(hosts) && !r.Any(gateways)
 	if !child {
 		v.Hosts = r.routeHosts(hosts, in.GetHosts())
-		v.Gateways, v.Mesh = r.routeGateways(gateways, in.GetGateways())
+		v.Gateways, v.Mesh = r.routeGateways(gateways, in.GetGateways(), len(in.GetHosts()))
 	}
 	v.ExportTo = check.ExportTo(r.Reader, spec.Field("exportTo"), in.GetExportTo())
 	r.checkRules(spec, in, child)
@@ -78,8 +78,11 @@ func (r reader) routeHosts(at *strict.Path, hosts []string) []string {
 }
 
 // routeGateways returns the gateways of a virtual service; none means mesh.
-func (r reader) routeGateways(at *strict.Path, names []string) ([]model.GatewayRef, bool) {
+func (r reader) routeGateways(at *strict.Path, names []string, hosts int) ([]model.GatewayRef, bool) {
 	if len(names) == 0 {
+		if hosts > 0 && !r.Any(at) {
+			r.Warn(at, strict.Waiting("without gateways the rules are for sidecars, which do not exist yet; name a gateway"))
+		}
 		return nil, !r.Any(at)
 	}
 	for i, name := range names {
