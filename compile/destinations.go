@@ -164,21 +164,13 @@ func (rs *rules) resolve(rd *reader, key targetKey) target {
 	}
 	t := target{Target: model.Target{Cluster: model.ClusterName(d)}, destination: d}
 	if svc.Resolution == model.ResolutionDynamic {
-		t.Dynamic = &model.DynamicTarget{Host: d.Host, Port: d.Port, Default: d.Port == impliedPort(policy.TLS)}
+		t.Dynamic = &model.DynamicTarget{Host: d.Host, Port: d.Port}
 	}
 	if policy.LoadBalancer != nil {
 		t.Hash = policy.LoadBalancer.Hash
 	}
 	t.Stream = streamPolicy(policy)
 	return t
-}
-
-// impliedPort is the port that an authority without one means.
-func impliedPort(t *model.UpstreamTLS) uint32 {
-	if t != nil && t.Mode != model.TLSDisable {
-		return 443
-	}
-	return 80
 }
 
 // streamPolicy is the part of a policy that the TCP proxy carries out, nil if

@@ -9,6 +9,7 @@ import (
 	grpcwebv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/grpc_web/v3"
 	luav3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/lua/v3"
 	routerv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/router/v3"
+	filterstatev3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/set_filter_state/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	"google.golang.org/protobuf/proto"
 
@@ -20,6 +21,8 @@ import (
 const (
 	FilterFault = "envoy.filters.http.fault"
 	FilterCORS  = "envoy.filters.http.cors"
+	// FilterState takes what a route says of its dynamic destination.
+	FilterState = "envoy.filters.http.set_filter_state"
 )
 
 // httpFilters returns the HTTP filters of every connection manager, in order.
@@ -37,8 +40,9 @@ const (
 //  5. fault, cors: always there and idle until a route steers them, so that the
 //     first use of either replaces no listener and cuts no WebSocket. An
 //     aborted request gets no CORS headers, as with Istio;
-//  6. dynamic_forward_proxy (a destination resolves the name that the client
-//     asked for): holds the request until the name is resolved;
+//  6. set_filter_state and dynamic_forward_proxy (a destination resolves the
+//     name that the client asked for): the route says the port, the request
+//     waits until the name is resolved;
 //  7. router.
 func httpFilters(in ListenerInput) []*hcmv3.HttpFilter {
 	var filters []*hcmv3.HttpFilter
@@ -50,7 +54,7 @@ func httpFilters(in ListenerInput) []*hcmv3.HttpFilter {
 	}
 	filters = append(filters, idleFault(), httpFilter(FilterCORS, &corsv3.Cors{}))
 	if in.DNSCache != nil {
-		filters = append(filters, dynamicForwardProxy(in.DNSCache))
+		filters = append(filters, httpFilter(FilterState, &filterstatev3.Config{}), dynamicForwardProxy(in.DNSCache))
 	}
 	return append(filters, router())
 }
@@ -63,7 +67,8 @@ func idleFault() *hcmv3.HttpFilter {
 
 func dynamicForwardProxy(cache *dfpcommonv3.DnsCacheConfig) *hcmv3.HttpFilter {
 	return httpFilter("envoy.filters.http.dynamic_forward_proxy", &dfpv3.FilterConfig{
-		ImplementationSpecifier: &dfpv3.FilterConfig_DnsCacheConfig{DnsCacheConfig: cache},
+		ImplementationSpecifier:         &dfpv3.FilterConfig_DnsCacheConfig{DnsCacheConfig: cache},
+		AllowDynamicHostFromFilterState: true, // the port of the service
 	})
 }
 

@@ -62,7 +62,7 @@ func TestVisibility(t *testing.T) {
 }
 
 func TestDynamicAuthority(t *testing.T) {
-	web := DynamicTarget{Host: "*.a.test", Port: 80, Default: true}
+	web := DynamicTarget{Host: "*.a.test", Port: 80}
 	odd := DynamicTarget{Host: "b.test", Port: 8080}
 	for _, c := range []struct {
 		target    DynamicTarget
@@ -77,7 +77,8 @@ func TestDynamicAuthority(t *testing.T) {
 		{web, "evil.test:80.a.test", false},
 		{web, "x.aatest", false},
 		{odd, "b.test:8080", true},
-		{odd, "b.test", false},
+		{odd, "b.test", true},
+		{odd, "b.test:80", false},
 		{odd, "x.b.test:8080", false},
 	} {
 		if got := regexp.MustCompile("^(?:" + c.target.Authority() + ")$").MatchString(c.authority); got != c.want {

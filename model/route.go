@@ -157,8 +157,6 @@ type Target struct {
 type DynamicTarget struct {
 	Host string // as declared, exact or wildcard
 	Port uint32
-	// Default is set when Port is what an authority without a port means.
-	Default bool
 }
 
 // Authority returns a RE2 expression for the authorities that the target
@@ -168,11 +166,7 @@ func (d DynamicTarget) Authority() string {
 	if rest, wild := strings.CutPrefix(d.Host, "*"); wild {
 		name = "[^:/]+" + regexp.QuoteMeta(rest)
 	}
-	port := ":" + strconv.FormatUint(uint64(d.Port), 10)
-	if d.Default {
-		port = "(?:" + port + ")?"
-	}
-	return "(?i)" + name + port
+	return "(?i)" + name + "(?::" + strconv.FormatUint(uint64(d.Port), 10) + ")?"
 }
 
 // StreamPolicy is the part of a policy that the TCP proxy in front of a

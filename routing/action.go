@@ -23,7 +23,7 @@ func serve(in *HostInput, by model.Ref, rule *model.HTTPRule) (*routev3.Route, [
 	if p := checkRule(by, rule); p != nil {
 		return refuse(500, p.Reason), []model.Problem{*p}
 	}
-	filters, p := perFilter(by, rule)
+	filters, p := perFilter(in, by, rule)
 	if p != nil {
 		return refuse(500, p.Reason), []model.Problem{*p}
 	}

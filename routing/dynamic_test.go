@@ -16,7 +16,7 @@ func TestDynamicDestinationIsBounded(t *testing.T) {
 	set := &model.RouteSet{HTTP: []model.HTTPRule{{Field: "spec.http[0]", Route: []model.WeightedDestination{{Destination: d, Weight: 1}}}}}
 	vh, problems := VirtualHost(HostInput{
 		Table: "http.80", Port: 80, Host: "*", Bindings: []Binding{{Set: set}},
-		Targets: map[model.Destination]model.Target{d: {Cluster: "dynamic", Dynamic: &model.DynamicTarget{Host: d.Host, Port: 80, Default: true}}},
+		Targets: map[model.Destination]model.Target{d: {Cluster: "dynamic", Dynamic: &model.DynamicTarget{Host: d.Host, Port: 80}}},
 	})
 	if len(problems) > 0 {
 		t.Fatal(problems)

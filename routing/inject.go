@@ -10,8 +10,10 @@ import (
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	commonfaultv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/common/fault/v3"
+	setv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/common/set_filter_state/v3"
 	corsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/cors/v3"
 	faultv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/fault/v3"
+	filterstatev3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/set_filter_state/v3"
 	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
 	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
 	"google.golang.org/protobuf/proto"
@@ -27,6 +29,7 @@ import (
 const (
 	filterFault = "envoy.filters.http.fault"
 	filterCORS  = "envoy.filters.http.cors"
+	filterState = "envoy.filters.http.set_filter_state"
 )
 
 // validated is a message that knows its own rules.
@@ -38,7 +41,7 @@ type validated interface {
 // perFilter returns what rule says to the filters in front of the router, nil
 // if nothing, or the problem for which Envoy would refuse it. It holds for
 // whatever the rule does: forward, redirect or answer.
-func perFilter(by model.Ref, rule *model.HTTPRule) (map[string]*anypb.Any, *model.Problem) {
+func perFilter(in *HostInput, by model.Ref, rule *model.HTTPRule) (map[string]*anypb.Any, *model.Problem) {
 	var out map[string]*anypb.Any
 	add := func(name, field string, config validated) *model.Problem {
 		err := config.ValidateAll()
@@ -71,7 +74,27 @@ func perFilter(by model.Ref, rule *model.HTTPRule) (map[string]*anypb.Any, *mode
 			return nil, p
 		}
 	}
+	for _, d := range taking(rule.Route) {
+		if t := in.Targets[d.Destination].Dynamic; t != nil {
+			if p := add(filterState, ".route", dynamicPort(t.Port)); p != nil {
+				return nil, p
+			}
+		}
+	}
 	return out, nil
+}
+
+// dynamicPort tells the dynamic forward proxy which port to connect to,
+// whatever the client's authority says.
+func dynamicPort(port uint32) *filterstatev3.Config {
+	return &filterstatev3.Config{OnRequestHeaders: []*setv3.FilterStateValue{{
+		Key: &setv3.FilterStateValue_ObjectKey{ObjectKey: "envoy.upstream.dynamic_port"},
+		Value: &setv3.FilterStateValue_FormatString{FormatString: &corev3.SubstitutionFormatString{
+			Format: &corev3.SubstitutionFormatString_TextFormatSource{TextFormatSource: &corev3.DataSource{
+				Specifier: &corev3.DataSource_InlineString{InlineString: strconv.FormatUint(uint64(port), 10)},
+			}},
+		}},
+	}}}
 }
 
 func checkInjection(by model.Ref, rule *model.HTTPRule) *model.Problem {
