@@ -74,14 +74,23 @@ func perFilter(in *HostInput, by model.Ref, rule *model.HTTPRule) (map[string]*a
 			return nil, p
 		}
 	}
-	for _, d := range taking(rule.Route) {
-		if t := in.Targets[d.Destination].Dynamic; t != nil {
-			if p := add(filterState, ".route", dynamicPort(t.Port)); p != nil {
-				return nil, p
-			}
+	if t := dynamicTarget(in, rule); t != nil {
+		if p := add(filterState, ".route", dynamicPort(t.Port)); p != nil {
+			return nil, p
 		}
 	}
 	return out, nil
+}
+
+// dynamicTarget returns the first destination of a rule that resolves what the
+// client asked for, nil if there is none.
+func dynamicTarget(in *HostInput, rule *model.HTTPRule) *model.DynamicTarget {
+	for _, d := range taking(rule.Route) {
+		if t := in.Targets[d.Destination].Dynamic; t != nil {
+			return t
+		}
+	}
+	return nil
 }
 
 // dynamicPort tells the dynamic forward proxy which port to connect to,

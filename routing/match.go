@@ -161,9 +161,7 @@ func isCatchAll(m *routev3.RouteMatch) bool {
 // bound keeps clients that choose where a rule leads within what the service of
 // its destination declares: its names and its port.
 func bound(in *HostInput, rule *model.HTTPRule, match *routev3.RouteMatch) {
-	for _, d := range taking(rule.Route) {
-		if t := in.Targets[d.Destination].Dynamic; t != nil {
-			match.Headers = append(match.Headers, headerMatcher(":authority", model.StringMatch{Kind: model.MatchRegex, Value: t.Authority()}))
-		}
+	if t := dynamicTarget(in, rule); t != nil {
+		match.Headers = append(match.Headers, headerMatcher(":authority", model.StringMatch{Kind: model.MatchRegex, Value: t.Authority()}))
 	}
 }
