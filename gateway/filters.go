@@ -52,7 +52,13 @@ func httpFilters(in ListenerInput) []*hcmv3.HttpFilter {
 	if in.GRPCWeb {
 		filters = append(filters, httpFilter("envoy.filters.http.grpc_web", &grpcwebv3.GrpcWeb{}))
 	}
-	filters = append(filters, idleFault(), httpFilter(FilterCORS, &corsv3.Cors{}))
+	for _, f := range []*hcmv3.HttpFilter{idleFault(), httpFilter(FilterCORS, &corsv3.Cors{})} {
+		// Asleep until a route configures them: no request pays for what its route
+		// does not use. A host that the fallback finds is chosen after the filters
+		// were, so in the scoped layout they are awake.
+		f.Disabled = !in.Scoped
+		filters = append(filters, f)
+	}
 	if in.DNSCache != nil {
 		filters = append(filters, httpFilter(FilterState, &filterstatev3.Config{}), dynamicForwardProxy(in.DNSCache))
 	}

@@ -64,9 +64,9 @@ func connectionManager(in ListenerInput, stat string) *hcmv3.HttpConnectionManag
 		PathWithEscapedSlashesAction:    escapedSlashes(s.EscapedSlashes),
 		StreamErrorOnInvalidHttpMessage: wrapperspb.Bool(false),
 		UpgradeConfigs:                  []*hcmv3.HttpConnectionManager_UpgradeConfig{{UpgradeType: "websocket"}},
-		EarlyHeaderMutationExtensions:   []*corev3.TypedExtensionConfig{scopeHeader(in)},
 	}
 	if in.Scoped {
+		m.EarlyHeaderMutationExtensions = []*corev3.TypedExtensionConfig{scopeHeader(in)}
 		m.RouteSpecifier = &hcmv3.HttpConnectionManager_ScopedRoutes{ScopedRoutes: scopedRoutes()}
 	} else {
 		m.RouteSpecifier = &hcmv3.HttpConnectionManager_Rds{Rds: &hcmv3.Rds{ConfigSource: ads(), RouteConfigName: in.Table}}
@@ -134,17 +134,15 @@ func escapedSlashes(e model.EscapedSlashes) hcmv3.HttpConnectionManager_PathWith
 }
 
 // scopeHeader writes the scope key into its header before routes are looked up,
-// over whatever a client sent in it. The plain layout has no use for the header
-// and drops it, so that no destination ever believes a client's.
+// over whatever a client sent in it. The plain layout does not look at the
+// header; its tables take it off, so that no destination ever believes a
+// client's.
 func scopeHeader(in ListenerInput) *corev3.TypedExtensionConfig {
-	mutation := &mutationrulesv3.HeaderMutation{Action: &mutationrulesv3.HeaderMutation_Remove{Remove: model.HeaderScope}}
-	if in.Scoped {
-		key := model.ScopeName(strings.ReplaceAll(in.Table, "%", "%%"), "%REQ(:AUTHORITY)%")
-		mutation.Action = &mutationrulesv3.HeaderMutation_Append{Append: &corev3.HeaderValueOption{
-			Header:       &corev3.HeaderValue{Key: model.HeaderScope, Value: key},
-			AppendAction: corev3.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD,
-		}}
-	}
+	key := model.ScopeName(strings.ReplaceAll(in.Table, "%", "%%"), "%REQ(:AUTHORITY)%")
+	mutation := &mutationrulesv3.HeaderMutation{Action: &mutationrulesv3.HeaderMutation_Append{Append: &corev3.HeaderValueOption{
+		Header:       &corev3.HeaderValue{Key: model.HeaderScope, Value: key},
+		AppendAction: corev3.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD,
+	}}}
 	return &corev3.TypedExtensionConfig{
 		Name:        "sluice.scope",
 		TypedConfig: pack(&earlyv3.HeaderMutation{Mutations: []*mutationrulesv3.HeaderMutation{mutation}}),

@@ -44,6 +44,7 @@ func PlainTable(name string, hosts [][]byte, maxDirectBody uint32) []byte {
 		IgnorePortInHostMatching:       true,
 		ValidateClusters:               wrapperspb.Bool(false),
 		MaxDirectResponseBodySizeBytes: bodyLimit(maxDirectBody),
+		RequestHeadersToRemove:         []string{model.HeaderScope}, // a client's own; nothing here reads it
 	}
 	if len(hosts) == 0 {
 		own.VirtualHosts = []*routev3.VirtualHost{blackhole()}
