@@ -55,7 +55,8 @@ func httpFilters(in ListenerInput) []*hcmv3.HttpFilter {
 	for _, f := range []*hcmv3.HttpFilter{idleFault(), httpFilter(FilterCORS, &corsv3.Cors{})} {
 		// Asleep until a route configures them: no request pays for what its route
 		// does not use. A host that the fallback finds is chosen after the filters
-		// were, so in the scoped layout they are awake.
+		// were, so in the scoped layout they are awake here, and it is the table of
+		// each host that puts them to sleep; see [ScopedTable].
 		f.Disabled = !in.Scoped
 		filters = append(filters, f)
 	}

@@ -161,6 +161,8 @@ func ScopedTable(table string, vh *routev3.VirtualHost, maxDirectBody uint32) *r
 		TypedPerFilterConfig: map[string]*anypb.Any{
 			model.ExtensionFallback:        pack(&routev3.FilterConfig{Disabled: true}),
 			model.ExtensionFallbackUpgrade: pack(&routev3.FilterConfig{Disabled: true}),
+			FilterFault:                    pack(&routev3.FilterConfig{Disabled: true}),
+			FilterCORS:                     pack(&routev3.FilterConfig{Disabled: true}),
 		},
 	}
 }
