@@ -191,6 +191,8 @@ func statsConfig() *metricsv3.StatsConfig {
 		regex(`^listener[.].*[.](downstream_(pre_)?cx_(active|total|overflow|timeout|overload_reject|transport_socket_connect_timeout)|downstream_global_cx_overflow|no_filter_chain_match|http[.].*|ssl[.](handshake|connection_error|no_certificate|fail_verify_.*))$`),
 		regex(`^http[.][^.]*[.](downstream|no_route|rs_too|tracing).*`),
 		regex(`^cluster[.][^.]*[.](upstream_rq_total|upstream_rq_[1-5]xx|upstream_rq_active|upstream_cx_active|upstream_cx_connect_fail|upstream_rq_time|membership_healthy|membership_total)$`),
+		// of routes with a statPrefix: whoever writes one wants to see it
+		regex(`^vhost[.].*[.]route[.].*[.](upstream_rq_total|upstream_rq_[1-5]xx|upstream_rq_time|upstream_rq_timeout|upstream_rq_retry)$`),
 	}
 	return &metricsv3.StatsConfig{
 		StatsMatcher: &metricsv3.StatsMatcher{StatsMatcher: &metricsv3.StatsMatcher_InclusionList{
