@@ -65,6 +65,13 @@ test: $(ENVOY_STAMP) ## run every test, also those against the real Envoy
 	@if ! command -v "$$(go env CC)" >/dev/null && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 	  apt-get update -q && apt-get install -y -q gcc libc6-dev; \
 	fi
+	@if ! command -v curl >/dev/null; then \
+	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	    apt-get update -q && apt-get install -y -q curl; \
+	  else \
+	    echo "the steps of the examples need curl; run: sudo apt-get install curl" >&2; exit 1; \
+	  fi; \
+	fi
 	@race=-race; command -v "$$(go env CC)" >/dev/null || { race=; \
 	  echo "no C compiler: testing without the race detector; sudo apt-get install gcc libc6-dev brings it"; }; \
 	all=$$(go list ./...); \
