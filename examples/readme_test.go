@@ -4,13 +4,13 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -118,17 +118,14 @@ type move struct {
 func newMove(t *testing.T, root string) move {
 	t.Helper()
 	m := move{ports: map[string]string{}, folder: filepath.Join(root, "shop")}
-	var held []net.Listener
+	taken := map[int]bool{}
 	for _, port := range []string{"8080", "8081", "9001", "9002", "9003", "9900"} {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
+		free := envoytest.FreePort(t)
+		for taken[free] {
+			free = envoytest.FreePort(t)
 		}
-		held = append(held, l)
-		_, m.ports[port], _ = net.SplitHostPort(l.Addr().String())
-	}
-	for _, l := range held {
-		_ = l.Close()
+		taken[free] = true
+		m.ports[port] = strconv.Itoa(free)
 	}
 	return m
 }

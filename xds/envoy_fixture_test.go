@@ -91,12 +91,7 @@ func runEnvoy(t *testing.T, r *rig) {
 // freePort returns a port of 127.0.0.1 that was free a moment ago.
 func freePort(t *testing.T) uint32 {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return uint32(l.Addr().(*net.TCPAddr).Port)
+	return uint32(envoytest.FreePort(t))
 }
 
 func pack(t *testing.T, m proto.Message) *anypb.Any {

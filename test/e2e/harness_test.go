@@ -421,12 +421,7 @@ func backend(t *testing.T, name string) (port int) {
 // freePort returns a port that nobody listens on now.
 func freePort(t *testing.T) int {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
+	return envoytest.FreePort(t)
 }
 
 // logBuffer keeps what a program prints.
