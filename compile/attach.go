@@ -264,22 +264,13 @@ func (rs *rules) attachServer(rd *reader, p placement, s *model.Server) (out []a
 	return out
 }
 
-// intersect returns the narrower of two host names if one covers the other:
-// "*" covers all, "*.example.com" covers every name that ends in
-// ".example.com", an exact name only itself.
+// intersect returns the narrower of two host names if one covers the other.
 func intersect(a, b string) (string, bool) {
 	switch {
-	case covers(a, b):
+	case model.Covers(a, b):
 		return b, true
-	case covers(b, a):
+	case model.Covers(b, a):
 		return a, true
 	}
 	return "", false
-}
-
-func covers(wide, narrow string) bool {
-	if wide == narrow || wide == "*" {
-		return true
-	}
-	return strings.HasPrefix(wide, "*.") && strings.HasSuffix(narrow, wide[1:])
 }

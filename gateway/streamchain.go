@@ -129,7 +129,7 @@ func (s *stream) sniResolver(c chain, d *model.WeightedDestination) *listenerv3.
 		return nil
 	}
 	for _, name := range c.keys {
-		if !within(dynamic.Host, name) {
+		if !model.Covers(dynamic.Host, name) {
 			s.report(c.rule.set.Ref, model.Problem{
 				Field: d.Field + ".destination.host", Reason: model.ReasonInvalidValue, Severity: model.SeverityError,
 				Message: fmt.Sprintf("the rule takes connections for %q, which %q does not cover, so none is passed on; narrow sniHosts", name, dynamic.Host),
@@ -141,16 +141,6 @@ func (s *stream) sniResolver(c chain, d *model.WeightedDestination) *listenerv3.
 		DnsCacheConfig: s.in.DNSCache,
 		PortSpecifier:  &snidfpv3.FilterConfig_PortValue{PortValue: dynamic.Port},
 	})
-}
-
-// within reports whether every name that narrow stands for is one that wide
-// stands for.
-func within(wide, narrow string) bool {
-	if wide == "*" || wide == narrow {
-		return true
-	}
-	rest, wild := strings.CutPrefix(wide, "*")
-	return wild && strings.HasSuffix(narrow, rest)
 }
 
 // tcpProxy forwards to takers by weight. Timeouts, tunnel and hash are those of

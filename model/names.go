@@ -77,3 +77,13 @@ type Bind struct {
 func (b Bind) String() string {
 	return net.JoinHostPort(b.Address, strconv.FormatUint(uint64(b.Port), 10))
 }
+
+// Covers reports whether every host that narrow stands for is one that wide
+// stands for: "*" covers all, "*.example.com" every name that ends in
+// ".example.com", an exact name only itself.
+func Covers(wide, narrow string) bool {
+	if wide == narrow || wide == "*" {
+		return true
+	}
+	return strings.HasPrefix(wide, "*.") && strings.HasSuffix(narrow, wide[1:])
+}

@@ -1,18 +1,16 @@
 package upstream_test
 
 import (
-	"encoding/json"
 	"os"
 	"regexp"
 	"strings"
 	"testing"
 
 	dnsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/clusters/dns/v3"
-	"github.com/google/go-cmp/cmp"
-	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/sluicegw/sluice/model"
+	"github.com/sluicegw/sluice/test/envoytest"
 	"github.com/sluicegw/sluice/upstream"
 )
 
@@ -40,7 +38,7 @@ func TestDefaultsPage(t *testing.T) {
 		t.Fatalf("the page has only %d rows", len(rows))
 	}
 	for _, cells := range rows {
-		got, ok := lookUp(t, made[cells[1]], cells[2])
+		got, ok := envoytest.LookUp(t, made[cells[1]], cells[2])
 		want := strings.Trim(cells[3], "`")
 		if strings.HasPrefix(want, "not set") {
 			if ok {
@@ -48,38 +46,8 @@ func TestDefaultsPage(t *testing.T) {
 			}
 			continue
 		}
-		if !sameJSON(t, got, want) {
+		if !envoytest.SameJSON(t, got, want) {
 			t.Errorf("the page says that %s.%s is %s, the code %q", cells[1], cells[2], want, got)
 		}
 	}
-}
-
-// lookUp returns the JSON of the field at path in m, and whether it is set.
-func lookUp(t *testing.T, m proto.Message, path string) (string, bool) {
-	t.Helper()
-	text, err := protojson.MarshalOptions{UseProtoNames: true}.Marshal(m)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for name := range strings.SplitSeq(path, ".") {
-		var level map[string]json.RawMessage
-		if err := json.Unmarshal(text, &level); err != nil {
-			t.Fatal(err)
-		}
-		inner, ok := level[name]
-		if !ok {
-			return "", false
-		}
-		text = inner
-	}
-	return string(text), true
-}
-
-func sameJSON(t *testing.T, a, b string) bool {
-	t.Helper()
-	var x, y any
-	if json.Unmarshal([]byte(a), &x) != nil || json.Unmarshal([]byte(b), &y) != nil {
-		return false
-	}
-	return cmp.Equal(x, y)
 }
