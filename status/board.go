@@ -99,7 +99,6 @@ type Board struct {
 	proxies map[string]Proxy
 	latest  Generation
 	waiting []pending
-	changed chan struct{} // closed and replaced on every change
 }
 
 // NewBoard returns an empty board. Proxies named in expect count as part of the
@@ -109,7 +108,6 @@ func NewBoard(now func() time.Time, onLive func(Live), expect ...string) *Board 
 		now: now, onLive: onLive,
 		objects: map[model.Ref]*object{}, reports: map[string][]model.Problem{},
 		by: map[model.Ref]map[string]bool{}, proxies: map[string]Proxy{},
-		changed: make(chan struct{}),
 	}
 	for _, node := range expect {
 		b.proxies[node] = Proxy{Node: node}
@@ -158,7 +156,6 @@ func (b *Board) Report(reports ...model.Report) {
 			b.by[p.Object][r.By] = true
 		}
 	}
-	b.wake()
 }
 
 // Progress takes the state of one proxy in place of the one before.
@@ -219,7 +216,6 @@ func (b *Board) advance() []Live {
 		}
 		live = append(live, Live{Generation: w.generation, Took: now.Sub(w.at), Objects: w.objects, Proxies: len(b.proxies)})
 	}
-	b.wake()
 	return live
 }
 
@@ -239,11 +235,6 @@ func (b *Board) low() Generation {
 	return low
 }
 
-func (b *Board) wake() {
-	close(b.changed)
-	b.changed = make(chan struct{})
-}
-
 func (b *Board) announce(live []Live) {
 	if b.onLive == nil {
 		return
@@ -251,13 +242,6 @@ func (b *Board) announce(live []Live) {
 	for _, l := range live {
 		b.onLive(l)
 	}
-}
-
-// Changed returns a channel that is closed at the next change of anything.
-func (b *Board) Changed() <-chan struct{} {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.changed
 }
 
 // Ready reports whether every proxy has a whole configuration.

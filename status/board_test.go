@@ -141,14 +141,3 @@ func TestRemovedObjectIsGone(t *testing.T) {
 		t.Errorf("objects %v at generation %d", s.Objects, s.Generation)
 	}
 }
-
-func TestChangedWakesWaiters(t *testing.T) {
-	b := NewBoard(time.Now, nil, "p")
-	ch := b.Changed()
-	b.Publish(Change{Generation: 1})
-	select {
-	case <-ch:
-	default:
-		t.Error("a publish does not wake those who wait")
-	}
-}
