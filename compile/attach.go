@@ -13,9 +13,9 @@ import (
 
 // attachment is a host that an object brings to a bind.
 type attachment struct {
-	bind model.Bind
-	host string
-	by   model.Ref // the route set, or the gateway itself for a redirect
+	table model.Table // of a stream, only its bind
+	host  string
+	by    model.Ref // the route set, or the gateway itself
 	// gateway is the gateway through which the route set came.
 	gateway  model.GatewayRef
 	redirect bool // the server answers plain HTTP with a redirect to https
@@ -40,12 +40,16 @@ func compareBind(a, b model.Bind) int {
 	return cmp.Or(cmp.Compare(a.Port, b.Port), strings.Compare(a.Address, b.Address))
 }
 
+func compareTable(a, b model.Table) int {
+	return cmp.Or(compareBind(a.Bind, b.Bind), compareBool(a.TLS, b.TLS), strings.Compare(a.Policy, b.Policy))
+}
+
 func compareAttachment(a, b attachment) int {
 	return cmp.Or(
 		a.by.Compare(b.by),
 		strings.Compare(a.gateway.Namespace, b.gateway.Namespace),
 		strings.Compare(a.gateway.Name, b.gateway.Name),
-		compareBind(a.bind, b.bind),
+		compareTable(a.table, b.table),
 		strings.Compare(a.host, b.host),
 		compareBool(a.redirect, b.redirect),
 		compareBool(a.stream, b.stream),
@@ -66,6 +70,7 @@ func compareBool(a, b bool) int {
 func (rs *rules) reindexAttached(before, after attached) {
 	b, a := placesOf(before), placesOf(after)
 	rs.binds.replace(b.binds, a.binds)
+	rs.tables.replace(b.tables, a.tables)
 	rs.hosts.replace(b.hosts, a.hosts)
 	rs.buckets.replace(b.buckets, a.buckets)
 	rs.wild.replace(b.wild, a.wild)
@@ -76,9 +81,10 @@ func (rs *rules) reindexAttached(before, after attached) {
 // attachedPlaces are the places of one object's attachments in the indexes.
 type attachedPlaces struct {
 	binds    []entry[none, model.Bind]
-	hosts    []entry[model.Bind, string]
+	tables   []entry[none, model.Table]
+	hosts    []entry[model.Table, string]
 	buckets  []entry[bucketKey, string]
-	wild     []entry[model.Bind, string]
+	wild     []entry[model.Table, string]
 	bindings []entry[hostKey, attachment]
 	streams  []entry[model.Bind, attachment]
 }
@@ -89,14 +95,15 @@ func placesOf(a attached) (p attachedPlaces) {
 	}
 	for _, at := range a.entries {
 		if at.stream {
-			p.streams = append(p.streams, entry[model.Bind, attachment]{at.bind, at})
+			p.streams = append(p.streams, entry[model.Bind, attachment]{at.table.Bind, at})
 			continue
 		}
-		p.hosts = append(p.hosts, entry[model.Bind, string]{at.bind, at.host})
-		p.buckets = append(p.buckets, entry[bucketKey, string]{bucketKey{at.bind, bucketOf(at.host)}, at.host})
-		p.bindings = append(p.bindings, entry[hostKey, attachment]{hostKey{at.bind, at.host}, at})
+		p.hosts = append(p.hosts, entry[model.Table, string]{at.table, at.host})
+		p.tables = append(p.tables, entry[none, model.Table]{none{}, at.table})
+		p.buckets = append(p.buckets, entry[bucketKey, string]{bucketKey{at.table, bucketOf(at.host)}, at.host})
+		p.bindings = append(p.bindings, entry[hostKey, attachment]{hostKey{at.table, at.host}, at})
 		if strings.HasPrefix(at.host, "*") {
-			p.wild = append(p.wild, entry[model.Bind, string]{at.bind, at.host})
+			p.wild = append(p.wild, entry[model.Table, string]{at.table, at.host})
 		}
 	}
 	return p
@@ -145,7 +152,7 @@ func (rs *rules) attachGateway(rd *reader, gw *model.Gateway) (a attached) {
 				continue
 			}
 			if s.HTTPSRedirect {
-				a.entries = append(a.entries, attachment{bind: s.Bind, host: h.DNS, by: gw.Ref, gateway: gatewayRef(gw), redirect: true})
+				a.entries = append(a.entries, attachment{table: model.Table{Bind: s.Bind}, host: h.DNS, by: gw.Ref, gateway: gatewayRef(gw), redirect: true})
 			}
 		}
 	}
@@ -248,7 +255,7 @@ func (rs *rules) attachServer(rd *reader, p placement, s *model.Server) (out []a
 				break // reported on the gateway
 			}
 			owned = true
-			at := attachment{bind: s.Bind, by: p.set.Ref, gateway: gatewayRef(p.gateway)}
+			at := attachment{table: model.Table{Bind: s.Bind}, by: p.set.Ref, gateway: gatewayRef(p.gateway)}
 			switch {
 			case kind == gateway.KindHTTP:
 				at.host, at.redirect = narrow, s.HTTPSRedirect

@@ -28,15 +28,15 @@ type Options struct {
 	ScopedAbove int
 	// Fleet is what the proxies are.
 	Fleet Fleet
-	// Scoped are the binds whose tables are in the scoped layout already.
-	Scoped []model.Bind
+	// Scoped are the tables that are in the scoped layout already.
+	Scoped []model.Table
 }
 
 // Compiler holds all objects and everything derived from them.
 type Compiler struct {
 	options   Options
 	rules     *rules
-	scoped    map[model.Bind]bool
+	scoped    map[model.Table]bool
 	resources map[model.ResourceName]*model.Resource // as published
 	reports   map[string][]model.Problem             // of the rules, as published
 	lingering map[model.ResourceName]lingering
@@ -55,7 +55,7 @@ type Result struct {
 // New returns a compiler without objects.
 func New(o Options) *Compiler {
 	c := &Compiler{
-		options: o, rules: newRules(o), scoped: map[model.Bind]bool{},
+		options: o, rules: newRules(o), scoped: map[model.Table]bool{},
 		resources: map[model.ResourceName]*model.Resource{}, reports: map[string][]model.Problem{}, lingering: map[model.ResourceName]lingering{},
 	}
 	for _, b := range o.Scoped {
@@ -64,14 +64,14 @@ func New(o Options) *Compiler {
 	return c
 }
 
-// Scoped returns the binds whose route tables are in the scoped layout, in
+// Scoped returns the route tables that are in the scoped layout, in
 // order: hand them to [Options.Scoped] to get the same resources again.
-func (c *Compiler) Scoped() []model.Bind {
-	out := make([]model.Bind, 0, len(c.scoped))
+func (c *Compiler) Scoped() []model.Table {
+	out := make([]model.Table, 0, len(c.scoped))
 	for b := range c.scoped {
 		out = append(out, b)
 	}
-	slices.SortFunc(out, compareBind)
+	slices.SortFunc(out, compareTable)
 	return out
 }
 
@@ -83,9 +83,9 @@ func (c *Compiler) Settings() model.Settings {
 	return *c.rules.defaults
 }
 
-func (c *Compiler) setScoped(b model.Bind) {
-	c.scoped[b] = true
-	c.rules.sticky.set(b, true)
+func (c *Compiler) setScoped(t model.Table) {
+	c.scoped[t] = true
+	c.rules.sticky.set(t, true)
 }
 
 // Apply takes the objects of some steps in their order and returns what they

@@ -11,6 +11,10 @@ import (
 // credentialKey names a Secret object.
 type credentialKey struct{ namespace, name string }
 
+func (k credentialKey) credential() model.Credential {
+	return model.Credential{Namespace: k.namespace, Name: k.name}
+}
+
 // secretKey names one SDS secret made of a Secret object: its key pair, or the
 // authorities that it trusts.
 type secretKey struct {
@@ -38,12 +42,12 @@ func (rs *rules) readCredential(rd *reader, key credentialKey) (c credential) {
 		return credential{pairWhy: why, caWhy: why}
 	}
 	c.object = ref
-	if s, err := tls.KeyPair(model.SecretName(key.namespace, key.name, false), o.Content); err != nil {
+	if s, err := tls.KeyPair(model.SecretName(key.credential(), false), o.Content); err != nil {
 		c.pairWhy = err.Error()
 	} else if c.pair, err = encode(s); err != nil {
 		c.pairWhy = err.Error()
 	}
-	if s, err := tls.Authority(model.SecretName(key.namespace, key.name, true), o.Content); err != nil {
+	if s, err := tls.Authority(model.SecretName(key.credential(), true), o.Content); err != nil {
 		c.caWhy = err.Error()
 	} else if c.ca, err = encode(s); err != nil {
 		c.caWhy = err.Error()
@@ -61,7 +65,7 @@ func (rs *rules) buildSecret(rd *reader, key secretKey) resources {
 	if b == nil {
 		return resources{} // reported where it is missed
 	}
-	name := model.ResourceName{Type: model.TypeSecret, Name: model.SecretName(key.namespace, key.name, key.ca)}
+	name := model.ResourceName{Type: model.TypeSecret, Name: model.SecretName(key.credential(), key.ca)}
 	return resources{list: []*model.Resource{newResource(part{name: name, owners: []model.Ref{c.object}}, b)}}
 }
 

@@ -57,10 +57,12 @@ func (rs *rules) oldestService(rd *reader, host string) (oldest *model.Service) 
 }
 
 // findPolicies returns the policies of the most specific name that covers a
-// host, oldest first, from the first namespace that has one: that of the fleet,
-// of the service, the root.
+// host, from the first namespace that has one: that of the fleet, of the
+// service, the root. Those that select the fleet by its labels go before those
+// for everybody, and older before younger.
 //
-// Source: Istio looks rules up by client, service and root namespace.
+// Source: Istio looks rules up by client, service and root namespace, and
+// prefers a rule with a workloadSelector that matches.
 func (rs *rules) findPolicies(rd *reader, host string) []*model.DestinationPolicy {
 	namespaces := []string{rs.fleet.Namespace}
 	if svc := rs.service.read(rd, host); svc != nil {
@@ -86,11 +88,22 @@ func (rs *rules) findPolicies(rd *reader, host string) []*model.DestinationPolic
 	}
 	for _, ns := range namespaces {
 		if out := byNamespace[ns]; len(out) > 0 {
-			slices.SortFunc(out, func(a, b *model.DestinationPolicy) int { return a.Compare(&b.Meta) })
+			slices.SortFunc(out, byPrecedence)
 			return out
 		}
 	}
 	return nil
+}
+
+// byPrecedence orders the policies of one name and namespace.
+func byPrecedence(a, b *model.DestinationPolicy) int {
+	switch {
+	case a.WorkloadSelector != nil && b.WorkloadSelector == nil:
+		return -1
+	case a.WorkloadSelector == nil && b.WorkloadSelector != nil:
+		return 1
+	}
+	return a.Compare(&b.Meta)
 }
 
 // applies reports whether a policy is for the proxies of the fleet.
@@ -291,7 +304,7 @@ func (rs *rules) buildCluster(rd *reader, d model.Destination) resources {
 			rs.endpoints.demand(rd, d)
 		case model.TypeSecret:
 			key := credentialKey{in.PolicyNamespace, in.Policy.TLS.Credential}
-			rs.secret.demand(rd, secretKey{key, n.Name == model.SecretName(key.namespace, key.name, true)})
+			rs.secret.demand(rd, secretKey{key, n.Name == model.SecretName(key.credential(), true)})
 		}
 	}
 	out := resourcesOf(part{

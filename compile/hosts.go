@@ -34,7 +34,7 @@ func (v virtualHost) equal(o virtualHost) bool {
 // routes name.
 func (rs *rules) buildHost(rd *reader, key hostKey) virtualHost {
 	in := routing.HostInput{
-		Table: model.TableName(key.bind), Port: key.bind.Port, Host: key.host,
+		Table: key.table.Name(), Port: key.table.Bind.Port, Host: key.host,
 		Targets: map[model.Destination]model.Target{},
 		Proxy:   routing.Proxy{Labels: rs.fleet.Labels, Namespace: rs.fleet.Namespace},
 	}
@@ -45,7 +45,7 @@ func (rs *rules) buildHost(rd *reader, key hostKey) virtualHost {
 		owners = append(owners, ownersOf(b.Set)...)
 		for i := range b.Set.HTTP {
 			for _, d := range destinationsOf(&b.Set.HTTP[i]) {
-				t := rs.target.read(rd, targetFor(d, key.bind.Port))
+				t := rs.target.read(rd, targetFor(d, key.table.Bind.Port))
 				in.Targets[d] = t.Target
 				if t.Cluster != "" {
 					clusters[t.Cluster] = t.destination
@@ -128,15 +128,15 @@ func (rs *rules) bindingsOf(rd *reader, key hostKey) (out []routing.Binding, red
 	return out, redirect
 }
 
-// buildPlainTable puts all hosts of a bind into one route configuration.
-func (rs *rules) buildPlainTable(rd *reader, bind model.Bind) resources {
-	name := model.TableName(bind)
-	hosts := rs.hosts.read(rd, bind)
+// buildPlainTable puts all hosts of a table into one route configuration.
+func (rs *rules) buildPlainTable(rd *reader, table model.Table) resources {
+	name := table.Name()
+	hosts := rs.hosts.read(rd, table)
 	encoded := make([][]byte, 0, len(hosts))
 	var maxDirect uint32
 	var owners []model.Ref
 	for _, h := range hosts {
-		v := rs.host.read(rd, hostKey{bind, h})
+		v := rs.host.read(rd, hostKey{table, h})
 		encoded = append(encoded, v.plain)
 		maxDirect = max(maxDirect, v.maxDirect)
 		owners = append(owners, v.owners...)
@@ -149,7 +149,7 @@ func (rs *rules) buildPlainTable(rd *reader, bind model.Bind) resources {
 // buildScopedHost gives one host a route configuration and a scope of its own.
 func (rs *rules) buildScopedHost(rd *reader, key hostKey) resources {
 	v := rs.host.read(rd, key)
-	table := model.TableName(key.bind)
+	table := key.table.Name()
 	name := model.ScopeName(table, key.host)
 	vh := &routev3.VirtualHost{}
 	if err := proto.Unmarshal(v.encoded, vh); err != nil {
@@ -166,7 +166,7 @@ func (rs *rules) buildScopedHost(rd *reader, key hostKey) resources {
 	}
 	out := resourcesOf(routes, scope)
 	if r := rs.refused.read(rd, routes.name); r.Hash != 0 && len(out.list) > 0 && out.list[0].Hash == r.Hash {
-		in := routing.HostInput{Table: table, Port: key.bind.Port, Host: key.host}
+		in := routing.HostInput{Table: table, Port: key.table.Bind.Port, Host: key.host}
 		routes.msg = gateway.ScopedTable(table, routing.Refusal(in), 0)
 		out = resourcesOf(routes, scope)
 		out.faults = append(out.faults, r.problems(v.owners, routes.name)...)

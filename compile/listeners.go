@@ -36,26 +36,27 @@ func (rs *rules) findSettings(rd *reader, _ none) *model.Settings {
 	return oldest
 }
 
-// isScoped says which layout the table of a bind has: scoped once it ever held
-// more hosts than the limit.
-func (rs *rules) isScoped(rd *reader, bind model.Bind) bool {
-	sticky := rs.sticky.read(rd, bind)
-	return rs.hosts.size.read(rd, bind) > rs.scopedAbove || sticky
+// isScoped says which layout a table has: scoped once it ever held more hosts
+// than the limit.
+func (rs *rules) isScoped(rd *reader, table model.Table) bool {
+	sticky := rs.sticky.read(rd, table)
+	return rs.hosts.size.read(rd, table) > rs.scopedAbove || sticky
 }
 
 func (rs *rules) buildListener(rd *reader, bind model.Bind) resources {
 	if rs.class.read(rd, bind).kind != gateway.KindHTTP {
 		return rs.buildStreamListener(rd, bind)
 	}
+	table := model.Table{Bind: bind}
 	in := gateway.ListenerInput{
-		Bind: bind, Table: model.TableName(bind),
-		Scoped: rs.layout.read(rd, bind), Settings: *rs.settings.read(rd, none{}),
+		Bind: bind, Table: table.Name(),
+		Scoped: rs.layout.read(rd, table), Settings: *rs.settings.read(rd, none{}),
 	}
 	rs.httpTraits(rd, bind, &in)
 	if rs.dynamic.size.read(rd, none{}) > 0 {
 		in.DNSCache = upstream.DNSCache()
 	}
-	rs.table.demand(rd, bind)
+	rs.table.demand(rd, table)
 	if in.Scoped {
 		rs.fallback.demand(rd, none{})
 	}
@@ -67,21 +68,21 @@ func (rs *rules) buildListener(rd *reader, bind model.Bind) resources {
 	})
 }
 
-// demandTable demands what the table of a bind consists of.
-func (rs *rules) demandTable(rd *reader, bind model.Bind) none {
-	if !rs.layout.read(rd, bind) {
-		rs.plainTable.demand(rd, bind)
+// demandTable demands what a table consists of.
+func (rs *rules) demandTable(rd *reader, table model.Table) none {
+	if !rs.layout.read(rd, table) {
+		rs.plainTable.demand(rd, table)
 		return none{}
 	}
 	for i := range bucketCount {
-		rs.bucket.demand(rd, bucketKey{bind, uint8(i)})
+		rs.bucket.demand(rd, bucketKey{table, uint8(i)})
 	}
 	return none{}
 }
 
 func (rs *rules) demandHosts(rd *reader, key bucketKey) none {
 	for _, h := range rs.buckets.read(rd, key) {
-		rs.scopedHost.demand(rd, hostKey{key.bind, h})
+		rs.scopedHost.demand(rd, hostKey{key.table, h})
 	}
 	return none{}
 }
@@ -91,20 +92,20 @@ func (rs *rules) demandHosts(rd *reader, key bucketKey) none {
 func (rs *rules) buildFallback(rd *reader, _ none) resources {
 	var keys []string
 	var faults []model.Problem
-	for _, b := range rs.binds.read(rd, none{}) {
-		if !rs.layout.read(rd, b) {
+	for _, t := range rs.tables.read(rd, none{}) {
+		if !rs.layout.read(rd, t) {
 			continue
 		}
-		for _, h := range rs.wild.read(rd, b) {
-			key := model.ScopeName(model.TableName(b), h)
+		for _, h := range rs.wild.read(rd, t) {
+			key := model.ScopeName(t.Name(), h)
 			if gateway.ValidScopeKey(key) {
 				keys = append(keys, key)
 				continue
 			}
-			for _, at := range rs.bindings.read(rd, hostKey{b, h}) {
+			for _, at := range rs.bindings.read(rd, hostKey{t, h}) {
 				faults = append(faults, model.Problem{
 					Object: at.by, Field: "spec.hosts", Reason: model.ReasonInvalidValue, Severity: model.SeverityError,
-					Message: fmt.Sprintf("wildcard host %q on %v has characters that no host name has; it is not served", h, b),
+					Message: fmt.Sprintf("wildcard host %q on %v has characters that no host name has; it is not served", h, t.Bind),
 				})
 			}
 		}

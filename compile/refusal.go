@@ -18,16 +18,16 @@ type Refusal struct {
 // table for each host, and a host whose own table is refused, without an older
 // version to fall back on, answers 500 until one of its objects changes.
 func (c *Compiler) Refuse(refusals map[model.ResourceName]Refusal) Result {
-	tables := map[string]model.Bind{}
-	for b := range c.rules.layout.nodes {
-		tables[model.TableName(b)] = b
+	tables := map[string]model.Table{}
+	for t := range c.rules.layout.nodes {
+		tables[t.Name()] = t
 	}
 	for name, r := range refusals {
 		if name.Type != model.TypeRoute {
 			continue
 		}
-		if b, plain := tables[name.Name]; plain {
-			c.setScoped(b)
+		if t, plain := tables[name.Name]; plain {
+			c.setScoped(t)
 			continue
 		}
 		c.rules.refused.set(name, r)

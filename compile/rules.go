@@ -15,13 +15,13 @@ const (
 	rankObjectIndex             // objects by host, by bind, …
 	rankBind                    // bind → what is spoken there
 	rankAttach                  // object → the hosts it brings to which bind
-	rankAttachIndex             // hosts by bind, route sets by host
+	rankAttachIndex             // tables, their hosts, route sets by host
 	rankService                 // host → its service; credentials; delegation
 	rankPolicy                  // host → the policies that rule it; layouts; settings
 	rankTarget                  // destination → cluster, or why not
 	rankBinds                   // root: every bind
 	rankListener                // bind → listener
-	rankTable                   // bind → what its route table consists of
+	rankTable                   // table → what it consists of
 	rankBucket                  // a part of the hosts of a scoped table
 	rankHost                    // host → virtual host
 	rankHostTable               // virtual hosts → route configurations, scopes, fallback
@@ -33,16 +33,16 @@ const (
 // none is the key of rules that exist once.
 type none struct{}
 
-// hostKey is a host on a bind.
+// hostKey is a host in a table.
 type hostKey struct {
-	bind model.Bind
-	host string
+	table model.Table
+	host  string
 }
 
-// bucketKey is a part of the hosts on a bind: so that a new host in a table of
+// bucketKey is a part of the hosts of a table: so that a new host in a table of
 // ten thousand changes a list of forty.
 type bucketKey struct {
-	bind   model.Bind
+	table  model.Table
 	bucket uint8
 }
 
@@ -63,7 +63,7 @@ type rules struct {
 	defaults    *model.Settings
 
 	objects *input[model.Ref, model.Value]
-	sticky  *input[model.Bind, bool]
+	sticky  *input[model.Table, bool]
 	refused *input[model.ResourceName, Refusal]
 
 	servicesByHost  *index[string, model.Ref]
@@ -78,9 +78,10 @@ type rules struct {
 	class    *rule[model.Bind, serverClass]
 	attach   *rule[model.Ref, attached]
 	binds    *index[none, model.Bind]
-	hosts    *index[model.Bind, string]
+	tables   *index[none, model.Table]
+	hosts    *index[model.Table, string]
 	buckets  *index[bucketKey, string]
-	wild     *index[model.Bind, string]
+	wild     *index[model.Table, string]
 	bindings *index[hostKey, attachment]
 	streams  *index[model.Bind, attachment]
 
@@ -90,15 +91,15 @@ type rules struct {
 	checked    *rule[model.Ref, resources]
 	policies   *rule[string, []*model.DestinationPolicy]
 	settings   *rule[none, *model.Settings]
-	layout     *rule[model.Bind, bool]
+	layout     *rule[model.Table, bool]
 	target     *rule[targetKey, target]
 
 	root       *rule[none, none]
 	listener   *rule[model.Bind, resources]
-	table      *rule[model.Bind, none]
+	table      *rule[model.Table, none]
 	bucket     *rule[bucketKey, none]
 	host       *rule[hostKey, virtualHost]
-	plainTable *rule[model.Bind, resources]
+	plainTable *rule[model.Table, resources]
 	scopedHost *rule[hostKey, resources]
 	fallback   *rule[none, resources]
 	cluster    *rule[model.Destination, resources]
@@ -111,7 +112,7 @@ func newRules(o Options) *rules {
 	defaults := model.DefaultSettings()
 	rs := &rules{g: g, scopedAbove: o.ScopedAbove, fleet: o.Fleet, defaults: &defaults}
 	rs.objects = newInput[model.Ref, model.Value](g, "object")
-	rs.sticky = newInput[model.Bind, bool](g, "sticky layout")
+	rs.sticky = newInput[model.Table, bool](g, "sticky layout")
 	rs.refused = newInput[model.ResourceName, Refusal](g, "refusal")
 	rs.indexObjects(g)
 	rs.indexAttachments(g)
@@ -157,9 +158,10 @@ func (rs *rules) indexAttachments(g *graph) {
 	rs.attach = newRule(g, "attach", rankAttach, rs.buildAttached, attached.equal)
 	rs.attach.changed = rs.reindexAttached
 	rs.binds = newIndex[none](g, "binds", rankAttachIndex, compareBind)
-	rs.hosts = newIndex[model.Bind](g, "hosts", rankAttachIndex, strings.Compare)
+	rs.tables = newIndex[none](g, "tables", rankAttachIndex, compareTable)
+	rs.hosts = newIndex[model.Table](g, "hosts", rankAttachIndex, strings.Compare)
 	rs.buckets = newIndex[bucketKey](g, "host buckets", rankAttachIndex, strings.Compare)
-	rs.wild = newIndex[model.Bind](g, "wildcard hosts", rankAttachIndex, strings.Compare)
+	rs.wild = newIndex[model.Table](g, "wildcard hosts", rankAttachIndex, strings.Compare)
 	rs.bindings = newIndex[hostKey](g, "bindings", rankAttachIndex, compareAttachment)
 	rs.streams = newIndex[model.Bind](g, "stream bindings", rankAttachIndex, compareAttachment)
 }

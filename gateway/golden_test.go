@@ -84,7 +84,7 @@ func golden(t *testing.T, pattern string, run func(*testing.T, []byte) []txtar.F
 // translate returns the shown parts of what in becomes, in the order of Show.
 func translate(t *testing.T, in port) []txtar.File {
 	t.Helper()
-	input := gateway.ListenerInput{Bind: in.Bind, Table: model.TableName(in.Bind), Scoped: in.Scoped, Settings: model.DefaultSettings()}
+	input := gateway.ListenerInput{Bind: in.Bind, Table: model.Table{Bind: in.Bind}.Name(), Scoped: in.Scoped, Settings: model.DefaultSettings()}
 	if in.Settings != nil {
 		if err := json.Unmarshal(in.Settings, &input.Settings); err != nil {
 			t.Fatal(err)

@@ -120,7 +120,7 @@ func resourcesOfSites(t *testing.T, sites []site) map[model.ResourceName][]byte 
 	var wildcards []string
 	for _, s := range sites {
 		in := s.input
-		in.Table = model.TableName(in.Bind)
+		in.Table = model.Table{Bind: in.Bind}.Name()
 		add(t, all, model.TypeListener, gateway.Listener(in))
 		var encoded [][]byte
 		for _, vh := range s.hosts {

@@ -52,6 +52,8 @@ type Server struct {
 	// Passthrough routes TLS by server name without ending it (protocols HTTPS
 	// and TLS).
 	Passthrough bool
+	// TLS is set when TLS ends here (protocols HTTPS and TLS, not Passthrough).
+	TLS *ServerTLS
 	// ProxyProtocol accepts the PROXY protocol in front of connections.
 	ProxyProtocol *ProxyProtocolIn
 	// MaxConnections bounds the open connections of the server; 0 leaves it to

@@ -37,11 +37,11 @@ func TestNames(t *testing.T) {
 		{ClusterName(Destination{Host: "r.svc", Subset: "v1", Port: 80}), "outbound|80|v1|r.svc"},
 		{StatName("outbound|80|v1|r.svc"), "outbound;80;v1;r_svc"},
 		{ListenerName(Bind{AnyAddress, 80}), "0.0.0.0_80"},
-		{TableName(Bind{AnyAddress, 80}), "http.80"},
-		{TableName(Bind{"127.0.0.1", 80}), "http.80.127.0.0.1"},
+		{Table{Bind: Bind{AnyAddress, 80}}.Name(), "http.80"},
+		{Table{Bind: Bind{"127.0.0.1", 443}, TLS: true, Policy: "p"}.Name(), "https.443.127.0.0.1.p"},
 		{ScopeName("http.80", "*.a"), "http.80/*.a"},
 		{Bind{"::1", 80}.String(), "[::1]:80"},
-		{SecretName("ns", "n", true), "secret/ns/n/ca"},
+		{SecretName(Credential{Namespace: "ns", Name: "n"}, true), "secret/ns/n/ca"},
 		{Ref{Kind: "Gateway", Namespace: "a", Name: "b"}.String(), "Gateway a/b"},
 	} {
 		if c.got != c.want {

@@ -27,13 +27,29 @@ func ListenerName(b Bind) string {
 	return b.Address + "_" + strconv.FormatUint(uint64(b.Port), 10)
 }
 
-// TableName returns the name of the route table of a plain HTTP bind: "http.80",
-// with ".address" behind it for an address other than [AnyAddress]. It never
-// contains a slash: the scope key ends it there.
-func TableName(b Bind) string {
-	name := "http." + strconv.FormatUint(uint64(b.Port), 10)
-	if b.Address != AnyAddress {
-		name += "." + strings.ReplaceAll(b.Address, "/", "_")
+// Table names a route table: that of the plain-text HTTP servers of a bind, or of
+// its TLS servers of one policy.
+type Table struct {
+	Bind Bind
+	TLS  bool
+	// Policy is that of [ServerTLS.Policy]; "" without TLS.
+	Policy string
+}
+
+// Name returns the name of the route table: "http.80" or "https.443", with
+// ".address" behind it for an address other than [AnyAddress] and ".policy" for a
+// policy. It never contains a slash: the scope key ends it there.
+func (t Table) Name() string {
+	name := "http."
+	if t.TLS {
+		name = "https."
+	}
+	name += strconv.FormatUint(uint64(t.Bind.Port), 10)
+	if t.Bind.Address != AnyAddress {
+		name += "." + strings.ReplaceAll(t.Bind.Address, "/", "_")
+	}
+	if t.Policy != "" {
+		name += "." + t.Policy
 	}
 	return name
 }
@@ -42,16 +58,49 @@ func TableName(b Bind) string {
 // and of the RouteConfiguration behind it: "http.80/a.example.com".
 func ScopeName(table, host string) string { return table + "/" + host }
 
-// SecretName returns the name under which a Secret object is served to
-// clusters: "secret/namespace/name" for the key pair, with "/ca" behind it for
-// the authorities that it trusts.
-func SecretName(namespace, name string, ca bool) string {
-	s := "secret/" + namespace + "/" + name
+// SecretName returns the name under which a credential is served: for a Secret
+// "secret/namespace/name", for files "file/path", for an automatic certificate
+// "acme/host"; with "/ca" behind it for the authorities that it trusts. It always
+// has a slash: names without one are those of [OnDemandName].
+func SecretName(c Credential, ca bool) string {
+	var s string
+	switch {
+	case c.Managed != "":
+		s = "acme/" + c.Managed
+	case c.Name != "":
+		s = "secret/" + c.Namespace + "/" + c.Name
+	case ca:
+		s = "file/" + c.AuthorityFile
+		if c.CRLFile != "" {
+			s += "+" + c.CRLFile
+		}
+	default:
+		s = "file/" + c.CertificateFile + "+" + c.KeyFile
+	}
 	if ca {
 		s += "/ca"
 	}
 	return s
 }
+
+// OnDemandName returns the name under which the certificate of a TLS host is
+// served to a chain that fetches it when a client names it: the host itself,
+// "a.example.com", "*.example.com" or "*". Envoy asks for the name that the client
+// sent, or for [OnDemandNoName]; the longest name that covers it answers.
+func OnDemandName(host string) string { return host }
+
+const (
+	// OnDemandNoName is what a chain asks for when a client sent no server name.
+	OnDemandNoName = "__default__"
+	// SecretTickets names the keys of session tickets.
+	SecretTickets = "sluice/tickets"
+	// ClusterChallengeHTTP and ClusterChallengeTLS answer ACME challenges.
+	ClusterChallengeHTTP = "sluice_acme_http"
+	ClusterChallengeTLS  = "sluice_acme_tls"
+)
+
+// QUICName returns the name of the listener for HTTP/3 beside the one on b.
+func QUICName(b Bind) string { return ListenerName(b) + "_quic" }
 
 // The extension configs of the scoped layout; see package gateway.
 const (

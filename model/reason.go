@@ -22,6 +22,9 @@ const (
 	ReasonSubsetMissing      Reason = "SubsetMissing"      // no destination rule defines the subset
 	ReasonCredentialMissing  Reason = "CredentialMissing"  // no Secret has this name
 	ReasonCredentialInvalid  Reason = "CredentialInvalid"  // the Secret does not hold what is needed
+	ReasonCertificateExpired Reason = "CertificateExpired" // the certificate is past its last day
+	ReasonCertificateNotYet  Reason = "CertificateNotYet"  // the certificate's first day is to come
+	ReasonCertificatePending Reason = "CertificatePending" // the authority has not signed it yet
 	ReasonDelegateMissing    Reason = "DelegateMissing"    // no route set has this name, or it is not visible
 	ReasonDelegateConflict   Reason = "DelegateConflict"   // a delegated match contradicts the rule that delegates
 	ReasonNotVisible         Reason = "NotVisible"         // exportTo of the other object leaves this one out

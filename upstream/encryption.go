@@ -65,10 +65,10 @@ func secrets(in ClusterInput) []string {
 	}
 	var names []string
 	if t.Mode == model.TLSMutual {
-		names = append(names, model.SecretName(in.PolicyNamespace, t.Credential, false))
+		names = append(names, model.SecretName(model.Credential{Namespace: in.PolicyNamespace, Name: t.Credential}, false))
 	}
 	if !t.InsecureSkipVerify {
-		names = append(names, model.SecretName(in.PolicyNamespace, t.Credential, true))
+		names = append(names, model.SecretName(model.Credential{Namespace: in.PolicyNamespace, Name: t.Credential}, true))
 	}
 	return names
 }
@@ -220,7 +220,7 @@ func subjectAltName(name string) *tlsv3.SubjectAltNameMatcher {
 }
 
 func secret(in ClusterInput, ca bool) *tlsv3.SdsSecretConfig {
-	return &tlsv3.SdsSecretConfig{Name: text(model.SecretName(in.PolicyNamespace, in.Policy.TLS.Credential, ca)), SdsConfig: ads()}
+	return &tlsv3.SdsSecretConfig{Name: text(model.SecretName(model.Credential{Namespace: in.PolicyNamespace, Name: in.Policy.TLS.Credential}, ca)), SdsConfig: ads()}
 }
 
 func file(path string) *corev3.DataSource {

@@ -193,10 +193,10 @@ func TestClientsShowTheirCertificate(t *testing.T) {
 		t.Fatal(err)
 	}
 	secrets := []*tlsv3.Secret{
-		{Name: model.SecretName("shop", "backend", false), Type: &tlsv3.Secret_TlsCertificate{
+		{Name: model.SecretName(model.Credential{Namespace: "shop", Name: "backend"}, false), Type: &tlsv3.Secret_TlsCertificate{
 			TlsCertificate: &tlsv3.TlsCertificate{CertificateChain: inline(cert), PrivateKey: inline(key)},
 		}},
-		{Name: model.SecretName("shop", "backend", true), Type: &tlsv3.Secret_ValidationContext{
+		{Name: model.SecretName(model.Credential{Namespace: "shop", Name: "backend"}, true), Type: &tlsv3.Secret_ValidationContext{
 			ValidationContext: &tlsv3.CertificateValidationContext{TrustedCa: inline(root)},
 		}},
 	}
