@@ -33,17 +33,16 @@ func balance(c *clusterv3.Cluster, p model.TrafficPolicy) {
 	if lb == nil {
 		lb = new(model.LoadBalancer)
 	}
-	switch {
-	case weighs(lb):
+	if weighs(lb) {
 		c.CommonLbConfig.LocalityConfigSpecifier = &clusterv3.Cluster_CommonLbConfig_LocalityWeightedLbConfig_{
 			LocalityWeightedLbConfig: &clusterv3.Cluster_CommonLbConfig_LocalityWeightedLbConfig{},
 		}
-	case zoneAware(lb):
-		c.CommonLbConfig.LocalityConfigSpecifier = zoneConfig(lb.Zone)
 	}
 	switch {
 	case lb.Hash != nil:
 		hash(c, lb.Hash)
+	case zoneAware(lb):
+		preferZone(c, lb)
 	case lb.Simple == model.BalancingRoundRobin:
 		c.LbPolicy = clusterv3.Cluster_ROUND_ROBIN
 		if w := slowStart(lb.Warmup); w != nil {
@@ -102,14 +101,8 @@ func weighs(lb *model.LoadBalancer) bool {
 	return l != nil && (l.Enabled == nil || *l.Enabled) && len(l.Distribute) > 0
 }
 
+// zoneAware reports whether the zone of the proxy is preferred. Shares of
+// localities go before it; a hash has no use for it.
 func zoneAware(lb *model.LoadBalancer) bool {
-	return lb.Zone != nil && (lb.Zone.Enabled == nil || *lb.Zone.Enabled)
-}
-
-func zoneConfig(z *model.ZoneAware) *clusterv3.Cluster_CommonLbConfig_ZoneAwareLbConfig_ {
-	c := &clusterv3.Cluster_CommonLbConfig_ZoneAwareLbConfig{}
-	if z.MinClusterSize != nil {
-		c.MinClusterSize = wrapperspb.UInt64(uint64(*z.MinClusterSize))
-	}
-	return &clusterv3.Cluster_CommonLbConfig_ZoneAwareLbConfig_{ZoneAwareLbConfig: c}
+	return lb.Zone != nil && (lb.Zone.Enabled == nil || *lb.Zone.Enabled) && !weighs(lb)
 }

@@ -86,7 +86,7 @@ func resolvable(in EndpointsInput, one bool) *endpointv3.ClusterLoadAssignment {
 // discoverByRequest connects to the name that each request asks for.
 func discoverByRequest(c *clusterv3.Cluster, in ClusterInput) {
 	c.LbPolicy, c.LbConfig = clusterv3.Cluster_CLUSTER_PROVIDED, nil
-	c.CommonLbConfig.LocalityConfigSpecifier = nil
+	c.CommonLbConfig.LocalityConfigSpecifier, c.LoadBalancingPolicy = nil, nil
 	c.ClusterDiscoveryType = &clusterv3.Cluster_ClusterType{ClusterType: &clusterv3.Cluster_CustomClusterType{
 		Name: "envoy.clusters.dynamic_forward_proxy",
 		TypedConfig: pack(&dynamicv3.ClusterConfig{

@@ -25,41 +25,47 @@ const (
 	shareUnit  = 100_000
 )
 
-// prioritize says which places are tried first. It changes nothing unless
-// endpoints can be found to fail (outlier detection), because Envoy would never
-// leave the first priority.
+// prioritize says which places are tried first.
 //
 //   - By labels: the more leading labels of the list a place shares with the
 //     proxy, the earlier.
 //   - By locality: same sub-zone, same zone, same region, then the region that
 //     is named as stand-in, then all others. A zone-aware load balancer mixes
-//     the zones of a region itself, so that only regions have an order.
+//     the zones of a region itself, so that only regions have an order. After
+//     labels, locality decides among places that they do not tell apart.
 //
-// Source: Istio's localityLbSetting; where the proxy runs must be known.
+// Locality balancing changes nothing unless endpoints can be found to fail
+// (outlier detection), because Envoy would never leave the first priority; a
+// zone-aware load balancer always keeps to its region.
+//
+// Source: Istio's localityLbSetting and zoneAwareLbSetting; where the proxy runs
+// must be known.
 func prioritize(places []place, in EndpointsInput) {
 	lb := in.Policy.LoadBalancer
-	if lb == nil || in.Policy.Outlier == nil {
+	if lb == nil {
 		return
 	}
 	l := lb.Locality
 	switch {
-	case l != nil && (l.Enabled != nil && !*l.Enabled || len(l.Distribute) > 0):
+	case l != nil && (in.Policy.Outlier == nil || l.Enabled != nil && !*l.Enabled || len(l.Distribute) > 0):
 		return
-	case l != nil && len(l.FailoverPriority) > 0:
-		byLabels(places, in, l.FailoverPriority)
 	case l != nil:
-		byLocality(places, in.Proxy, l.Failover, false)
-	case !zoneAware(lb):
-		return
-	case len(lb.Zone.FailoverPriority) > 0:
+		byLabels(places, in, l.FailoverPriority)
+		if len(l.FailoverPriority) == 0 || len(l.Failover) > 0 {
+			byLocality(places, in.Proxy, l.Failover, false)
+		}
+	case zoneAware(lb):
 		byLabels(places, in, lb.Zone.FailoverPriority)
-	default:
 		byLocality(places, in.Proxy, lb.Zone.Failover, true)
+	default:
+		return
 	}
 	compact(places)
 }
 
+// byLocality orders places that share a priority by where they are.
 func byLocality(places []place, proxy model.Locality, failover []model.Failover, mixZones bool) {
+	const ranks = 5
 	if proxy.Region == "" {
 		return
 	}
@@ -71,19 +77,18 @@ func byLocality(places []place, proxy model.Locality, failover []model.Failover,
 		}
 	}
 	for i := range places {
-		l := places[i].locality
+		l, rank := places[i].locality, uint32(ranks-1)
 		switch {
 		case l.Region == proxy.Region && (mixZones || l == proxy):
-			places[i].priority = 0
+			rank = 0
 		case l.Region == proxy.Region && l.Zone == proxy.Zone:
-			places[i].priority = 1
+			rank = 1
 		case l.Region == proxy.Region:
-			places[i].priority = 2
+			rank = 2
 		case standIn == "" || l.Region == standIn:
-			places[i].priority = 3
-		default:
-			places[i].priority = 4
+			rank = 3
 		}
+		places[i].priority = places[i].priority*ranks + rank
 	}
 }
 

@@ -10,9 +10,9 @@ import (
 )
 
 // Effective returns the policy in force for a subset ("" for all endpoints) and
-// a port of a host. Rules are the policies for the host, oldest first: the first
-// with a traffic policy decides for the host, and the first with the subset for
-// the subset.
+// a port of a host. Rules are the policies for the host in the order in which
+// they go, those with a selector first, then by age: the first with a traffic
+// policy decides for the host, and the first with the subset for the subset.
 //
 // The subset's entry for the port goes before the subset's own blocks, those
 // before the host's entry for the port, and that before the host's blocks. A
@@ -56,7 +56,7 @@ func overlay(below model.TrafficPolicy, p *model.TrafficPolicy, port uint32) mod
 	return out
 }
 
-// Subset returns the subset of that name from the oldest rule that has it, and
+// Subset returns the subset of that name from the first rule that has it, and
 // whether there is one. No rule has a subset "".
 func Subset(rules []*model.DestinationPolicy, name string) (model.Subset, bool) {
 	if name == "" {
@@ -72,9 +72,10 @@ func Subset(rules []*model.DestinationPolicy, name string) (model.Subset, bool) 
 	return model.Subset{}, false
 }
 
-// Duplicates returns a problem for every traffic policy and subset in rules,
-// oldest first, that is ignored because an older one is in force. One that says
-// the same is no problem.
+// Duplicates returns a problem for every traffic policy and subset in rules, in
+// their order, that is ignored because an older one is in force. One that says
+// the same is no problem, nor is one for everybody that gives way to one that
+// selects this proxy: it is meant for others.
 func Duplicates(rules []*model.DestinationPolicy) []model.Problem {
 	var problems []model.Problem
 	var traffic *model.DestinationPolicy
@@ -88,7 +89,7 @@ func Duplicates(rules []*model.DestinationPolicy) []model.Problem {
 		case rule.Traffic == nil:
 		case traffic == nil:
 			traffic = rule
-		case !reflect.DeepEqual(traffic.Traffic, rule.Traffic):
+		case !givesWay(rule, traffic) && !reflect.DeepEqual(traffic.Traffic, rule.Traffic):
 			problems = append(problems, ignored(rule, "spec.trafficPolicy", fmt.Sprintf(
 				"the traffic policy for host %s is ignored, because %s is older and has one; merge the two or remove this one",
 				strconv.Quote(rule.Host), traffic.Ref)))
@@ -99,7 +100,7 @@ func Duplicates(rules []*model.DestinationPolicy) []model.Problem {
 				subsets[s.Name] = origin{rule, s}
 				continue
 			}
-			if !sameSubset(first.subset, s) {
+			if !givesWay(rule, first.rule) && !sameSubset(first.subset, s) {
 				problems = append(problems, ignored(rule, s.Field, fmt.Sprintf(
 					"subset %s of host %s is ignored, because %s defines it earlier; rename it or remove one of the two",
 					strconv.Quote(s.Name), strconv.Quote(rule.Host), first.rule.Ref)))
@@ -107,6 +108,12 @@ func Duplicates(rules []*model.DestinationPolicy) []model.Problem {
 		}
 	}
 	return problems
+}
+
+// givesWay reports whether a rule is for everybody and the one before it for
+// selected proxies.
+func givesWay(rule, before *model.DestinationPolicy) bool {
+	return rule.WorkloadSelector == nil && before.WorkloadSelector != nil
 }
 
 // sameSubset reports whether a and b mean the same, wherever they stand.

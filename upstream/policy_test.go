@@ -117,4 +117,14 @@ func TestDuplicates(t *testing.T) {
 	if got := upstream.Duplicates(rules[:2]); len(got) > 0 {
 		t.Errorf("rules that say the same are reported: %v", got)
 	}
+	selected := rule("s", traffic(model.BalancingRoundRobin), other)
+	selected.WorkloadSelector = map[string]string{"app": "edge"}
+	if got := upstream.Duplicates([]*model.DestinationPolicy{selected, rules[0]}); len(got) > 0 {
+		t.Errorf("a rule for everybody that gives way to one for this proxy is reported: %v", got)
+	}
+	younger := rule("t", traffic(model.BalancingRandom))
+	younger.WorkloadSelector = selected.WorkloadSelector
+	if got := upstream.Duplicates([]*model.DestinationPolicy{selected, younger}); len(got) != 1 || got[0].Object != younger.Ref {
+		t.Errorf("of two rules for this proxy, reported are %v, want the younger", got)
+	}
 }

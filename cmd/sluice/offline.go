@@ -78,7 +78,7 @@ func validateCommand() *cli.Command {
 		Description: "Prints one line a problem, as file:line: Kind namespace/name: field: message,\n" +
 			"and exits with 1 if any of them is an error.\n\n" +
 			"Examples:\n  sluice validate examples/quickstart\n  sluice validate -o json routes/ services/",
-		Flags: []cli.Flag{outputFlag("text or json"), scopedAboveFlag(), namespaceFlag(), localityFlag()},
+		Flags: []cli.Flag{outputFlag("text or json"), scopedAboveFlag(), namespaceFlag(), localityFlag(), labelsFlag()},
 		Action: func(c *cli.Context) error {
 			out, err := compileFolders(c)
 			if err != nil {
@@ -161,7 +161,7 @@ func translateCommand() *cli.Command {
 		Description: "Prints what `sluice run` would send, by the same code. Problems go to standard error.\n\n" +
 			"Examples:\n  sluice translate examples/quickstart\n  sluice translate -o json --type route examples/quickstart",
 		Flags: []cli.Flag{
-			outputFlag("yaml or json"), scopedAboveFlag(), namespaceFlag(), localityFlag(),
+			outputFlag("yaml or json"), scopedAboveFlag(), namespaceFlag(), localityFlag(), labelsFlag(),
 			&cli.StringFlag{Name: "type", Usage: "only resources of this `TYPE`: listener, extension, scope, route, cluster, endpoint, secret"},
 		},
 		Action: func(c *cli.Context) error {

@@ -54,6 +54,7 @@ func runCommand() *cli.Command {
 			scopedAboveFlag(),
 			namespaceFlag(),
 			localityFlag(),
+			labelsFlag(),
 			&cli.BoolFlag{Name: "keep-envoy", Usage: "let Envoy live on when sluice is killed, for the next start to take over"},
 			&cli.BoolFlag{Name: "verify", Usage: "compile now and then from scratch and compare; costs CPU"},
 			&cli.BoolFlag{Name: "pprof", Usage: "serve /debug/pprof on the admin address"},

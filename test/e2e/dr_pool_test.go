@@ -19,9 +19,12 @@ type crowd struct {
 	running sync.WaitGroup
 }
 
-func (c *crowd) send(w *world, host string) {
+func (c *crowd) send(w *world, host string) { c.ask(w, query{host: host, path: "/block"}) }
+
+// ask sends any request and does not wait for the answer.
+func (c *crowd) ask(w *world, q query) {
 	c.running.Go(func() {
-		r, err := w.do(query{host: host, path: "/block"})
+		r, err := w.do(q)
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		if err != nil {
