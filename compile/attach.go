@@ -140,6 +140,10 @@ func (rs *rules) attachGateway(rd *reader, gw *model.Gateway) (a attached) {
 		if !slices.Contains(a.binds, s.Bind) {
 			a.binds = append(a.binds, s.Bind)
 		}
+		if namesSNI(s) {
+			a.addNames(rd, rs, sniOwner{gw, s})
+			continue
+		}
 		if class.kind != gateway.KindHTTP {
 			continue
 		}
@@ -156,7 +160,25 @@ func (rs *rules) attachGateway(rd *reader, gw *model.Gateway) (a attached) {
 			}
 		}
 	}
+	a.entries = append(a.entries, rs.challengeAttachments(rd, gw)...)
 	return a
+}
+
+// addNames claims the names of a server that tells its clients apart by them. A
+// host without a rule is still its own: it answers 404, not 421.
+func (a *attached) addNames(rd *reader, rs *rules, me sniOwner) {
+	table, isHTTP := tableOf(me.server)
+	for _, h := range me.server.Hosts {
+		if p := rs.nameConflict(rd, me, h); p != nil {
+			a.faults = append(a.faults, *p)
+			if p.Severity == model.SeverityError {
+				continue
+			}
+		}
+		if isHTTP {
+			a.entries = append(a.entries, attachment{table: table, host: h.DNS, by: me.gateway.Ref, gateway: gatewayRef(me.gateway)})
+		}
+	}
 }
 
 func gatewayRef(gw *model.Gateway) model.GatewayRef {
@@ -255,20 +277,30 @@ func (rs *rules) attachServer(rd *reader, p placement, s *model.Server) (out []a
 				break // reported on the gateway
 			}
 			owned = true
-			at := attachment{table: model.Table{Bind: s.Bind}, by: p.set.Ref, gateway: gatewayRef(p.gateway)}
-			switch {
-			case kind == gateway.KindHTTP:
-				at.host, at.redirect = narrow, s.HTTPSRedirect
-			case len(p.set.TCP)+len(p.set.TLS) > 0:
-				at.stream = true
-			default:
-				continue // no rule for what is spoken there
+			if at, ok := rs.attachHost(rd, p, s, narrow); ok {
+				p.placed[i] = true
+				out = append(out, at)
 			}
-			p.placed[i] = true
-			out = append(out, at)
 		}
 	}
 	return out
+}
+
+// attachHost returns what a route set brings to a host of a server; nothing if it
+// has no rule for what is spoken there, or if clients that name the host reach
+// another server.
+func (rs *rules) attachHost(rd *reader, p placement, s *model.Server, host string) (attachment, bool) {
+	at := attachment{table: model.Table{Bind: s.Bind}, by: p.set.Ref, gateway: gatewayRef(p.gateway)}
+	table, isHTTP := tableOf(s)
+	switch {
+	case s.TLS != nil && rs.coveringOwner(rd, s.Bind, host).unlike(s):
+		return at, false
+	case isHTTP:
+		at.table, at.host, at.redirect = table, host, s.HTTPSRedirect && s.TLS == nil
+		return at, s.TLS == nil || len(p.set.HTTP) > 0
+	}
+	at.stream = true
+	return at, len(p.set.TCP)+len(p.set.TLS) > 0
 }
 
 // intersect returns the narrower of two host names if one covers the other.

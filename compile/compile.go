@@ -12,6 +12,7 @@ package compile
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -30,6 +31,11 @@ type Options struct {
 	Fleet Fleet
 	// Scoped are the tables that are in the scoped layout already.
 	Scoped []model.Table
+	// OnDemand are the binds that fetch certificates on demand already.
+	OnDemand []model.Bind
+	// Prepare is asked whenever [Compiler.Wants] change, before anything is
+	// returned, for what is known at once; nil knows nothing.
+	Prepare func(*Wants) Facts
 }
 
 // Compiler holds all objects and everything derived from them.
@@ -37,6 +43,8 @@ type Compiler struct {
 	options   Options
 	rules     *rules
 	scoped    map[model.Table]bool
+	onDemand  map[model.Bind]bool
+	asked     *Wants                                 // of Prepare
 	resources map[model.ResourceName]*model.Resource // as published
 	reports   map[string][]model.Problem             // of the rules, as published
 	lingering map[model.ResourceName]lingering
@@ -55,11 +63,14 @@ type Result struct {
 // New returns a compiler without objects.
 func New(o Options) *Compiler {
 	c := &Compiler{
-		options: o, rules: newRules(o), scoped: map[model.Table]bool{},
+		options: o, rules: newRules(o), scoped: map[model.Table]bool{}, onDemand: map[model.Bind]bool{},
 		resources: map[model.ResourceName]*model.Resource{}, reports: map[string][]model.Problem{}, lingering: map[model.ResourceName]lingering{},
 	}
 	for _, b := range o.Scoped {
 		c.setScoped(b)
+	}
+	for _, b := range o.OnDemand {
+		c.setOnDemand(b)
 	}
 	return c
 }
@@ -86,6 +97,17 @@ func (c *Compiler) Settings() model.Settings {
 func (c *Compiler) setScoped(t model.Table) {
 	c.scoped[t] = true
 	c.rules.sticky.set(t, true)
+}
+
+// OnDemand returns the binds that fetch certificates on demand, in order: hand
+// them to [Options.OnDemand] to get the same resources again.
+func (c *Compiler) OnDemand() []model.Bind {
+	return slices.SortedFunc(maps.Keys(c.onDemand), compareBind)
+}
+
+func (c *Compiler) setOnDemand(b model.Bind) {
+	c.onDemand[b] = true
+	c.rules.shared.set(b, true)
 }
 
 // Apply takes the objects of some steps in their order and returns what they
@@ -159,6 +181,11 @@ func (c *Compiler) knownKinds() string {
 func (c *Compiler) settle(gone []model.Ref) Result {
 	c.rules.g.ran = map[string]int{}
 	c.rules.g.settle()
+	if w := c.Wants(); w != c.asked && c.options.Prepare != nil {
+		c.asked = w
+		c.rules.learn(c.options.Prepare(w))
+		c.rules.g.settle()
+	}
 	for _, ref := range gone {
 		if c.rules.objects.values[ref] == nil {
 			c.rules.forget(ref)
@@ -168,6 +195,9 @@ func (c *Compiler) settle(gone []model.Ref) Result {
 		if scoped, _ := n.value.(bool); scoped && !c.scoped[b] {
 			c.setScoped(b)
 		}
+	}
+	if b, _ := c.rules.onDemand.at(none{}).value.(model.Bind); b != (model.Bind{}) && !c.onDemand[b] {
+		c.setOnDemand(b)
 	}
 	c.rules.g.settle()
 	return c.collect()

@@ -303,8 +303,8 @@ func (rs *rules) buildCluster(rd *reader, d model.Destination) resources {
 		case model.TypeEndpoint:
 			rs.endpoints.demand(rd, d)
 		case model.TypeSecret:
-			key := credentialKey{in.PolicyNamespace, in.Policy.TLS.Credential}
-			rs.secret.demand(rd, secretKey{key, n.Name == model.SecretName(key.credential(), true)})
+			c := model.Credential{Namespace: in.PolicyNamespace, Name: in.Policy.TLS.Credential}
+			rs.secret.demand(rd, secretKey{c, n.Name == model.SecretName(c, true)})
 		}
 	}
 	out := resourcesOf(part{

@@ -17,10 +17,12 @@ type Fleet struct {
 	RootNamespace string
 	Labels        map[string]string
 	Locality      model.Locality
+	// ACME is nil when no certificates come by themselves.
+	ACME *ACME
 }
 
 // kindOf returns the kind of listener that a server needs.
-func kindOf(s *model.Server) gateway.PortKind { return gateway.Kind(s.Protocol, s.Passthrough) }
+func kindOf(s *model.Server) gateway.PortKind { return gateway.Kind(s.Protocol) }
 
 // serverClass is what is spoken on a bind, and who says so.
 type serverClass struct {

@@ -322,3 +322,10 @@ func (in *input[K, V]) set(key K, v V) {
 		in.g.soil(n)
 	}
 }
+
+// copy sets the values of other.
+func (in *input[K, V]) copy(other *input[K, V]) {
+	for key, v := range other.values {
+		in.set(key, v)
+	}
+}

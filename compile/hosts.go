@@ -54,6 +54,9 @@ func (rs *rules) buildHost(rd *reader, key hostKey) virtualHost {
 		}
 	}
 	vh, faults := routing.VirtualHost(in)
+	if rs.answersChallenges(rd, key) {
+		vh = gateway.WithChallenge(vh)
+	}
 	out := virtualHost{owners: owners, faults: faults, maxDirect: routing.MaxDirectBody(vh)}
 	var err error
 	if out.encoded, out.plain, err = encodeHost(vh); err != nil {
@@ -83,6 +86,15 @@ func encodeHost(vh *routev3.VirtualHost) (list, plain []byte, err error) {
 	return list, plain, err
 }
 
+// encodeFixed encodes a message of fixed shape.
+func encodeFixed(m validated) []byte {
+	b, err := encode(m)
+	if err != nil {
+		panic("compile: " + err.Error())
+	}
+	return b
+}
+
 // ownersOf returns a route set and those that it delegates to.
 func ownersOf(set *model.RouteSet) []model.Ref {
 	out := []model.Ref{set.Ref}
@@ -108,7 +120,22 @@ func destinationsOf(r *model.HTTPRule) []model.Destination {
 
 // bindingsOf returns the route sets of a host, oldest first, and whether its
 // plain HTTP is redirected.
+//
+// A host that is there only to answer challenges gets the rules of the wildcard
+// that would take it otherwise.
 func (rs *rules) bindingsOf(rd *reader, key hostKey) (out []routing.Binding, redirect bool) {
+	if !rs.answersChallenges(rd, key) {
+		return rs.ownBindings(rd, key)
+	}
+	for _, name := range covering(key.host) {
+		if out, redirect = rs.ownBindings(rd, hostKey{key.table, name}); len(out) > 0 || redirect {
+			return out, redirect
+		}
+	}
+	return nil, false
+}
+
+func (rs *rules) ownBindings(rd *reader, key hostKey) (out []routing.Binding, redirect bool) {
 	for _, at := range rs.bindings.read(rd, key) {
 		redirect = redirect || at.redirect
 		set := rs.expanded.read(rd, at.by).set
@@ -140,6 +167,11 @@ func (rs *rules) buildPlainTable(rd *reader, table model.Table) resources {
 		encoded = append(encoded, v.plain)
 		maxDirect = max(maxDirect, v.maxDirect)
 		owners = append(owners, v.owners...)
+	}
+	if table.TLS {
+		if foreign := rs.misdirected(rd, table); len(foreign) > 0 {
+			encoded = append(encoded, encodeFixed(gateway.Misdirected(foreign)))
+		}
 	}
 	slices.SortFunc(owners, model.Ref.Compare)
 	p := part{name: model.ResourceName{Type: model.TypeRoute, Name: name}, owners: slices.Compact(owners)}

@@ -3,6 +3,7 @@ package compile
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/sluicegw/sluice/gateway"
 	"github.com/sluicegw/sluice/model"
@@ -16,6 +17,9 @@ const bucketCount = 256
 func (rs *rules) demandListeners(rd *reader, _ none) none {
 	for _, b := range rs.binds.read(rd, none{}) {
 		rs.listener.demand(rd, b)
+	}
+	if rs.fleet.ACME != nil && rs.managedHosts.size.read(rd, none{}) > 0 {
+		rs.challenges.demand(rd, none{})
 	}
 	return none{}
 }
@@ -77,6 +81,9 @@ func (rs *rules) demandTable(rd *reader, table model.Table) none {
 	for i := range bucketCount {
 		rs.bucket.demand(rd, bucketKey{table, uint8(i)})
 	}
+	if table.TLS {
+		rs.misdirecteds.demand(rd, table)
+	}
 	return none{}
 }
 
@@ -107,6 +114,11 @@ func (rs *rules) buildFallback(rd *reader, _ none) resources {
 					Object: at.by, Field: "spec.hosts", Reason: model.ReasonInvalidValue, Severity: model.SeverityError,
 					Message: fmt.Sprintf("wildcard host %q on %v has characters that no host name has; it is not served", h, t.Bind),
 				})
+			}
+		}
+		for _, h := range rs.foreign.read(rd, t) {
+			if strings.HasPrefix(h, "*") {
+				keys = append(keys, model.ScopeName(t.Name(), h))
 			}
 		}
 	}

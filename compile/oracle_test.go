@@ -12,10 +12,11 @@ import (
 // scratch, byte for byte, and the changes that were announced add up to it.
 
 // play applies edits to a fresh compiler and checks it every few of them.
-func play(t *testing.T, seed uint64, edits, every int) {
+func play(t *testing.T, p pki, seed uint64, edits int) {
 	t.Helper()
-	w := world{rand.New(rand.NewPCG(seed, 1))}
-	c := New(Options{ScopedAbove: []int{0, 3, 256}[seed%3]})
+	const every = 1
+	w := world{rand.New(rand.NewPCG(seed, 1)), p}
+	c := New(Options{ScopedAbove: []int{0, 3, 256}[seed%3], Fleet: acmeFleet()})
 	announced := map[model.ResourceName]*model.Resource{}
 	for i := range edits {
 		res := w.edit(c)
@@ -55,8 +56,9 @@ func complete(c *Compiler) string {
 
 func TestIncrementalEqualsFromScratch(t *testing.T) {
 	const worlds, edits = 40, 300 // 12,000 edits
+	p := newPKI(t)
 	for seed := range uint64(worlds) {
-		play(t, seed, edits, 1)
+		play(t, p, seed, edits)
 	}
 }
 
@@ -64,14 +66,15 @@ func FuzzIncrementalEqualsFromScratch(f *testing.F) {
 	for seed := range uint64(3) {
 		f.Add(seed, uint8(40))
 	}
+	p := newPKI(f)
 	f.Fuzz(func(t *testing.T, seed uint64, edits uint8) {
-		play(t, seed, int(edits)+1, 1)
+		play(t, p, seed, int(edits)+1)
 	})
 }
 
 func TestRemovingEverythingLeavesNothing(t *testing.T) {
-	w := world{rand.New(rand.NewPCG(7, 7))}
-	c := New(Options{ScopedAbove: 3})
+	w := world{rand.New(rand.NewPCG(7, 7)), newPKI(t)}
+	c := New(Options{ScopedAbove: 3, Fleet: acmeFleet()})
 	for range 200 {
 		w.edit(c)
 	}
@@ -92,8 +95,8 @@ func TestRemovingEverythingLeavesNothing(t *testing.T) {
 }
 
 func TestOrderOfArrivalDoesNotMatter(t *testing.T) {
-	w := world{rand.New(rand.NewPCG(11, 3))}
-	c := New(Options{ScopedAbove: 256})
+	w := world{rand.New(rand.NewPCG(11, 3)), newPKI(t)}
+	c := New(Options{ScopedAbove: 256, Fleet: acmeFleet()})
 	for range 150 {
 		w.edit(c)
 	}
@@ -102,7 +105,8 @@ func TestOrderOfArrivalDoesNotMatter(t *testing.T) {
 		refs = append(refs, ref)
 	}
 	slices.SortFunc(refs, model.Ref.Compare)
-	other := New(Options{ScopedAbove: 256, Scoped: c.Scoped()})
+	other := New(Options{ScopedAbove: 256, Scoped: c.Scoped(), OnDemand: c.OnDemand(), Fleet: acmeFleet()})
+	other.rules.copyFacts(c.rules)
 	for i := len(refs) - 1; i >= 0; i-- { // one by one, backwards
 		other.rules.set(refs[i], c.rules.objects.values[refs[i]])
 		other.settle(nil)

@@ -3,6 +3,7 @@ package compile
 import (
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/sluicegw/sluice/model"
 )
@@ -17,8 +18,8 @@ const (
 	rankAttach                  // object → the hosts it brings to which bind
 	rankAttachIndex             // tables, their hosts, route sets by host
 	rankService                 // host → its service; credentials; delegation
-	rankPolicy                  // host → the policies that rule it; layouts; settings
-	rankTarget                  // destination → cluster, or why not
+	rankPolicy                  // host → the policies that rule it; layouts; settings; what certificates are worth
+	rankTarget                  // destination → cluster, or why not; server name → chain
 	rankBinds                   // root: every bind
 	rankListener                // bind → listener
 	rankTable                   // table → what it consists of
@@ -64,6 +65,12 @@ type rules struct {
 
 	objects *input[model.Ref, model.Value]
 	sticky  *input[model.Table, bool]
+	shared  *input[model.Bind, bool] // binds that fetch certificates on demand, for good
+	clock   *input[none, time.Time]
+	files   *input[string, *File]
+	managed *input[string, *model.ManagedCertificate] // by host
+	staples *input[string, string]                    // DER by certificate
+	tickets *input[none, string]                      // keys, one after the other
 	refused *input[model.ResourceName, Refusal]
 
 	servicesByHost  *index[string, model.Ref]
@@ -74,6 +81,16 @@ type rules struct {
 	serversByHost   *index[serverHostKey, model.Ref]
 	settingsObjects *index[none, model.Ref]
 	dynamic         *index[none, model.Ref] // services that resolve what clients ask for
+	sni             *index[sniKey, model.Ref]
+	names           *index[shareKey, string]
+	sharedBuckets   *index[bucketKey, string]
+	sharing         *index[none, model.Bind] // binds with names that may share a chain
+	forced          *index[none, model.Bind] // binds told to share it
+	httpBinds       *index[none, model.Bind]
+	managedHosts    *index[none, string]
+	isManaged       *index[string, none]
+	pairs           *index[none, model.Credential]
+	fileNames       *index[none, string]
 
 	class    *rule[model.Bind, serverClass]
 	attach   *rule[model.Ref, attached]
@@ -86,13 +103,19 @@ type rules struct {
 	streams  *index[model.Bind, attachment]
 
 	expanded   *rule[model.Ref, expansion]
-	credential *rule[credentialKey, credential]
+	credential *rule[model.Credential, credential]
 	service    *rule[string, *model.Service]
 	checked    *rule[model.Ref, resources]
 	policies   *rule[string, []*model.DestinationPolicy]
 	settings   *rule[none, *model.Settings]
 	layout     *rule[model.Table, bool]
-	target     *rule[targetKey, target]
+	onDemand   *rule[none, model.Bind] // the bind that fetches certificates on demand; zero: none
+
+	certificate *rule[model.Credential, certificate]
+	foreign     *rule[model.Table, []string]
+	chain       *rule[sniKey, chain]
+
+	target *rule[targetKey, target]
 
 	root       *rule[none, none]
 	listener   *rule[model.Bind, resources]
@@ -105,6 +128,13 @@ type rules struct {
 	cluster    *rule[model.Destination, resources]
 	endpoints  *rule[model.Destination, resources]
 	secret     *rule[secretKey, resources]
+
+	misdirecteds *rule[model.Table, resources]
+	sharedBucket *rule[bucketKey, none]
+	sharedSecret *rule[sniKey, resources]
+	ticketKeys   *rule[none, resources]
+	challenges   *rule[none, resources]
+	wants        *rule[none, *Wants]
 }
 
 func newRules(o Options) *rules {
@@ -114,6 +144,7 @@ func newRules(o Options) *rules {
 	rs.objects = newInput[model.Ref, model.Value](g, "object")
 	rs.sticky = newInput[model.Table, bool](g, "sticky layout")
 	rs.refused = newInput[model.ResourceName, Refusal](g, "refusal")
+	rs.inputFacts(g)
 	rs.indexObjects(g)
 	rs.indexAttachments(g)
 	rs.expanded = newRule(g, "expanded", rankService, rs.expand, expansion.equal)
@@ -135,9 +166,35 @@ func newRules(o Options) *rules {
 	rs.cluster = newRule(g, "cluster", rankCluster, rs.buildCluster, resources.equal)
 	rs.endpoints = newRule(g, "endpoints", rankEndpoints, rs.buildEndpoints, resources.equal)
 	rs.secret = newRule(g, "secret", rankEndpoints, rs.buildSecret, resources.equal)
+	rs.rulesOfTLS(g)
 	rs.root.pin(none{})
 	rs.settings.pin(none{})
+	rs.wants.pin(none{})
 	return rs
+}
+
+// inputFacts are what is not declared; see [Facts].
+func (rs *rules) inputFacts(g *graph) {
+	rs.shared = newInput[model.Bind, bool](g, "sticky chain")
+	rs.clock = newInput[none, time.Time](g, "clock")
+	rs.files = newInput[string, *File](g, "file")
+	rs.managed = newInput[string, *model.ManagedCertificate](g, "managed certificate")
+	rs.staples = newInput[string, string](g, "staple")
+	rs.tickets = newInput[none, string](g, "tickets")
+}
+
+// rulesOfTLS are the rules about TLS that ends at the gateway.
+func (rs *rules) rulesOfTLS(g *graph) {
+	rs.certificate = newRule(g, "certificate", rankPolicy, rs.judge, same[certificate])
+	rs.onDemand = newRule(g, "on demand", rankPolicy, rs.findOnDemand, same[model.Bind])
+	rs.foreign = newRule(g, "foreign hosts", rankPolicy, rs.findForeign, slices.Equal[[]string])
+	rs.chain = newRule(g, "chain", rankTarget, rs.buildChain, chain.equal)
+	rs.misdirecteds = newRule(g, "misdirected hosts", rankHostTable, rs.buildMisdirected, resources.equal)
+	rs.sharedBucket = newRule(g, "shared bucket", rankBucket, rs.demandShared, same[none])
+	rs.sharedSecret = newRule(g, "shared secret", rankEndpoints, rs.buildSharedSecret, resources.equal)
+	rs.ticketKeys = newRule(g, "ticket keys", rankEndpoints, rs.buildTickets, resources.equal)
+	rs.challenges = newRule(g, "challenge clusters", rankCluster, rs.buildChallengeClusters, resources.equal)
+	rs.wants = newRule(g, "wants", rankEndpoints, rs.gatherWants, (*Wants).equal)
 }
 
 func same[V comparable](a, b V) bool { return a == b }
@@ -151,6 +208,16 @@ func (rs *rules) indexObjects(g *graph) {
 	rs.serversByHost = newIndex[serverHostKey](g, "servers by host", rankObjectIndex, model.Ref.Compare)
 	rs.dynamic = newIndex[none](g, "dynamic services", rankObjectIndex, model.Ref.Compare)
 	rs.settingsObjects = newIndex[none](g, "settings objects", rankObjectIndex, model.Ref.Compare)
+	rs.sni = newIndex[sniKey](g, "servers by name", rankObjectIndex, model.Ref.Compare)
+	rs.names = newIndex[shareKey](g, "server names", rankObjectIndex, strings.Compare)
+	rs.sharedBuckets = newIndex[bucketKey](g, "shared names", rankObjectIndex, strings.Compare)
+	rs.sharing = newIndex[none](g, "binds that may share", rankObjectIndex, compareBind)
+	rs.forced = newIndex[none](g, "binds that must share", rankObjectIndex, compareBind)
+	rs.httpBinds = newIndex[none](g, "plain HTTP binds", rankObjectIndex, compareBind)
+	rs.managedHosts = newIndex[none](g, "managed hosts", rankObjectIndex, strings.Compare)
+	rs.isManaged = newIndex[string](g, "managed", rankObjectIndex, func(_, _ none) int { return 0 })
+	rs.pairs = newIndex[none](g, "pairs", rankObjectIndex, compareCredential)
+	rs.fileNames = newIndex[none](g, "files", rankObjectIndex, strings.Compare)
 }
 
 func (rs *rules) indexAttachments(g *graph) {
@@ -169,8 +236,9 @@ func (rs *rules) indexAttachments(g *graph) {
 // set puts one object in the place of the one before it; nil removes it.
 func (rs *rules) set(ref model.Ref, v model.Value) {
 	before := rs.objects.values[ref]
+	v = keepBetter(before, v)
 	rs.objects.set(ref, v)
-	b, a := entriesOf(before), entriesOf(v)
+	b, a := rs.entriesOf(before), rs.entriesOf(v)
 	rs.servicesByHost.replace(b.services, a.services)
 	rs.policiesByHost.replace(b.policies, a.policies)
 	rs.workloads.replace(b.workloads, a.workloads)
@@ -179,6 +247,7 @@ func (rs *rules) set(ref model.Ref, v model.Value) {
 	rs.serversByHost.replace(b.servers, a.servers)
 	rs.settingsObjects.replace(b.settings, a.settings)
 	rs.dynamic.replace(b.dynamic, a.dynamic)
+	rs.replaceNames(b.names, a.names)
 	switch v.(type) {
 	case *model.Gateway, *model.RouteSet:
 		rs.attach.pin(ref)
@@ -209,9 +278,10 @@ type objectEntries struct {
 	servers   []entry[serverHostKey, model.Ref]
 	settings  []entry[none, model.Ref]
 	dynamic   []entry[none, model.Ref]
+	names     nameEntries
 }
 
-func entriesOf(v model.Value) (e objectEntries) {
+func (rs *rules) entriesOf(v model.Value) (e objectEntries) {
 	switch o := v.(type) {
 	case *model.Service:
 		for _, h := range o.Hosts {
@@ -237,6 +307,7 @@ func entriesOf(v model.Value) (e objectEntries) {
 				e.servers = append(e.servers, entry[serverHostKey, model.Ref]{serverHostKey{s.Bind, h}, o.Ref})
 			}
 		}
+		e.names = rs.nameEntriesOf(o)
 	case *model.Settings:
 		e.settings = append(e.settings, entry[none, model.Ref]{none{}, o.Ref})
 	}

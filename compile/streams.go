@@ -2,14 +2,15 @@ package compile
 
 import (
 	"slices"
+	"strings"
 
 	"github.com/sluicegw/sluice/gateway"
 	"github.com/sluicegw/sluice/model"
 	"github.com/sluicegw/sluice/upstream"
 )
 
-// buildStreamListener makes the listener of a bind for TCP, TLS passthrough or
-// UDP: its routes are in it, so that it demands the clusters itself.
+// buildStreamListener makes the listener of a bind for TCP, TLS or UDP: the
+// routes of what is not HTTP are in it, so that it demands the clusters itself.
 func (rs *rules) buildStreamListener(rd *reader, bind model.Bind) resources {
 	in := gateway.StreamInput{
 		Bind: bind, Settings: *rs.settings.read(rd, none{}),
@@ -18,31 +19,112 @@ func (rs *rules) buildStreamListener(rd *reader, bind model.Bind) resources {
 	if rs.dynamic.size.read(rd, none{}) > 0 {
 		in.DNSCache = upstream.DNSCache()
 	}
+	in.Challenged = rs.challengedOn(rd, bind)
+	chains := rs.chainsOn(rd, bind, &in)
 	clusters := map[string]model.Destination{}
-	for _, s := range in.Servers {
-		for _, b := range s.Bindings {
-			for _, d := range streamDestinations(b.Set) {
-				t := rs.target.read(rd, targetFor(d, bind.Port))
-				in.Targets[d] = t.Target
-				clusters[t.Cluster] = t.destination
-			}
-		}
+	for _, d := range streamDestinations(in) {
+		t := rs.target.read(rd, targetFor(d, bind.Port))
+		in.Targets[d] = t.Target
+		clusters[t.Cluster] = t.destination
 	}
 	l, faults := gateway.StreamListener(in)
 	if l == nil {
 		return resources{faults: faults}
 	}
+	rs.demandTLS(rd, in, chains)
 	for _, name := range gateway.StreamClusters(l) {
 		if d, ok := clusters[name]; ok && name != "" {
 			rs.cluster.demand(rd, d)
 		}
 	}
-	out := resourcesOf(part{
+	owners := rs.gatewaysByBind.read(rd, bind)
+	parts := []part{{
 		name: model.ResourceName{Type: model.TypeListener, Name: model.ListenerName(bind)}, msg: l,
-		owners: rs.gatewaysByBind.read(rd, bind),
-	})
+		needs: gateway.StreamNeeds(in), owners: owners,
+	}}
+	if quic := gateway.QUICListener(in); quic != nil {
+		parts = append(parts, part{
+			name: model.ResourceName{Type: model.TypeListener, Name: model.QUICName(bind)}, msg: quic, needs: gateway.QUICNeeds(in), owners: owners,
+		})
+	}
+	out := resourcesOf(parts...)
 	out.faults = append(out.faults, faults...)
 	return out
+}
+
+// chainsOn fills in the names of a bind whose TLS ends here, and returns their
+// chains.
+func (rs *rules) chainsOn(rd *reader, bind model.Bind, in *gateway.StreamInput) (out []chain) {
+	in.Tickets = rs.tickets.read(rd, none{}) != ""
+	names := slices.Clone(rs.names.read(rd, shareKey{bind, false}))
+	shared := rs.names.read(rd, shareKey{bind, true})
+	if first := rs.firstSharing(rd, bind, shared); first != nil {
+		table := model.Table{Bind: bind, TLS: true}
+		in.OnDemand = &gateway.OnDemand{Server: first, Table: table.Name(), Scoped: rs.layout.read(rd, table)}
+		names = append(names, coveredBy(names, shared)...)
+	} else {
+		names = append(names, shared...)
+	}
+	slices.Sort(names)
+	bindings := rs.streams.read(rd, bind)
+	for _, name := range slices.Compact(names) {
+		c := rs.chain.read(rd, sniKey{bind, name})
+		if c.server == nil {
+			continue
+		}
+		host := c.host
+		if host.Table == "" {
+			host.Bindings = rs.streamBindings(rd, bindings, host.Gateway)
+		}
+		in.TLS = append(in.TLS, host)
+		out = append(out, c)
+	}
+	return out
+}
+
+// coveredBy returns the names that a wildcard among wide covers: Envoy looks for a
+// chain before it looks for a certificate, so they cannot share one.
+func coveredBy(wide, names []string) (out []string) {
+	wide = slices.DeleteFunc(slices.Clone(wide), func(w string) bool { return !strings.HasPrefix(w, "*") })
+	if len(wide) == 0 {
+		return nil
+	}
+	for _, name := range names {
+		if slices.ContainsFunc(wide, func(w string) bool { return model.Covers(w, name) }) {
+			out = append(out, name)
+		}
+	}
+	return out
+}
+
+// demandTLS demands what the chains of a listener name: tables and secrets.
+func (rs *rules) demandTLS(rd *reader, in gateway.StreamInput, chains []chain) {
+	scoped := false
+	for _, c := range chains {
+		if t, ok := tableOf(c.server); ok {
+			rs.table.demand(rd, t)
+			scoped = scoped || c.host.Scoped
+		}
+		for _, pair := range c.pairs {
+			rs.secret.demand(rd, secretKey{pair, false})
+		}
+		if c.host.Authorities != "" {
+			rs.secret.demand(rd, secretKey{c.ca, true})
+		}
+	}
+	if in.OnDemand != nil {
+		rs.table.demand(rd, model.Table{Bind: in.Bind, TLS: true})
+		scoped = scoped || in.OnDemand.Scoped
+		for i := range bucketCount {
+			rs.sharedBucket.demand(rd, bucketKey{model.Table{Bind: in.Bind}, uint8(i)})
+		}
+	}
+	if scoped {
+		rs.fallback.demand(rd, none{})
+	}
+	if in.Tickets && len(chains) > 0 {
+		rs.ticketKeys.demand(rd, none{})
+	}
 }
 
 // streamServers returns the servers of a bind, oldest gateway first, with the
@@ -51,20 +133,28 @@ func (rs *rules) streamServers(rd *reader, bind model.Bind) (out []gateway.Strea
 	kind := rs.class.read(rd, bind).kind
 	bindings := rs.streams.read(rd, bind)
 	for _, gw := range rs.gatewaysOn(rd, bind) {
-		var mine []gateway.StreamBinding
-		for _, at := range bindings {
-			set, _ := rs.objects.read(rd, at.by).(*model.RouteSet)
-			if set != nil && at.gateway == gatewayRef(gw) {
-				mine = append(mine, gateway.StreamBinding{Set: set, Gateways: []model.GatewayRef{at.gateway}})
-			}
-		}
-		slices.SortStableFunc(mine, func(a, b gateway.StreamBinding) int { return a.Set.Compare(&b.Set.Meta) })
+		mine := rs.streamBindings(rd, bindings, gw.Ref)
 		for i := range gw.Servers {
 			if s := &gw.Servers[i]; s.Bind == bind && kindOf(s) == kind {
 				out = append(out, gateway.StreamServer{Gateway: gw.Ref, Server: s, Bindings: mine})
 			}
 		}
 	}
+	return out
+}
+
+// streamBindings returns the route sets among attachments that come through a
+// gateway, oldest first.
+func (rs *rules) streamBindings(rd *reader, attachments []attachment, gw model.Ref) (out []gateway.StreamBinding) {
+	for _, at := range attachments {
+		if at.gateway.Namespace != gw.Namespace || at.gateway.Name != gw.Name {
+			continue
+		}
+		if set, ok := rs.objects.read(rd, at.by).(*model.RouteSet); ok {
+			out = append(out, gateway.StreamBinding{Set: set, Gateways: []model.GatewayRef{at.gateway}})
+		}
+	}
+	slices.SortStableFunc(out, func(a, b gateway.StreamBinding) int { return a.Set.Compare(&b.Set.Meta) })
 	return out
 }
 
@@ -79,9 +169,28 @@ func (rs *rules) gatewaysOn(rd *reader, bind model.Bind) (out []*model.Gateway) 
 	return out
 }
 
-// streamDestinations returns every destination of the TCP and TLS rules of a
-// set.
-func streamDestinations(set *model.RouteSet) (out []model.Destination) {
+// streamDestinations returns every destination of the TCP and TLS rules that
+// reach a listener.
+func streamDestinations(in gateway.StreamInput) (out []model.Destination) {
+	seen := map[*model.RouteSet]bool{}
+	add := func(bindings []gateway.StreamBinding) {
+		for _, b := range bindings {
+			if !seen[b.Set] {
+				seen[b.Set] = true
+				out = append(out, destinationsOfStreams(b.Set)...)
+			}
+		}
+	}
+	for i := range in.Servers {
+		add(in.Servers[i].Bindings)
+	}
+	for i := range in.TLS {
+		add(in.TLS[i].Bindings)
+	}
+	return out
+}
+
+func destinationsOfStreams(set *model.RouteSet) (out []model.Destination) {
 	for i := range set.TCP {
 		for _, d := range set.TCP[i].Route {
 			out = append(out, d.Destination)

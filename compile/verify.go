@@ -15,7 +15,7 @@ import (
 // much as the first step.
 func (c *Compiler) Verify() error {
 	o := c.options
-	o.Scoped = c.Scoped()
+	o.Scoped, o.OnDemand, o.Prepare = c.Scoped(), c.OnDemand(), nil
 	fresh := New(o)
 	for ref, v := range c.rules.objects.values {
 		fresh.rules.set(ref, v)
@@ -23,6 +23,7 @@ func (c *Compiler) Verify() error {
 	for name, r := range c.rules.refused.values {
 		fresh.rules.refused.set(name, r)
 	}
+	fresh.rules.copyFacts(c.rules)
 	fresh.settle(nil)
 	return c.compare(fresh)
 }

@@ -1,9 +1,17 @@
 package compile
 
 import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	crand "crypto/rand"
+	"crypto/x509"
+	"encoding/pem"
 	"fmt"
+	"math/big"
 	"math/rand/v2"
+	"net/netip"
 	"slices"
+	"testing"
 	"time"
 
 	"github.com/sluicegw/sluice/model"
@@ -12,7 +20,53 @@ import (
 // world makes random objects from small pools, so that they refer to each
 // other, collide and miss each other often.
 type world struct {
-	r *rand.Rand
+	r   *rand.Rand
+	pki pki
+}
+
+// acmeFleet can do everything about certificates.
+func acmeFleet() Fleet {
+	at := netip.MustParseAddrPort("127.0.0.1:1")
+	return Fleet{Namespace: "default", RootNamespace: "istio-system", ACME: &ACME{HTTP: at, TLSALPN: at, Implied: true}}
+}
+
+// pki has two pairs and an authority, in PEM.
+type pki struct {
+	chain, key [2]string
+	ca         string
+}
+
+func newPKI(tb testing.TB) (p pki) {
+	tb.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), crand.Reader)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	root := &x509.Certificate{SerialNumber: big.NewInt(1), IsCA: true, BasicConstraintsValid: true, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour)}
+	p.ca = certificatePEM(tb, root, key, key)
+	for i := range p.chain {
+		own, err := ecdsa.GenerateKey(elliptic.P256(), crand.Reader)
+		if err != nil {
+			tb.Fatal(err)
+		}
+		der, err := x509.MarshalPKCS8PrivateKey(own)
+		if err != nil {
+			tb.Fatal(err)
+		}
+		leaf := &x509.Certificate{SerialNumber: big.NewInt(int64(i + 2)), DNSNames: []string{"a.test"}, NotBefore: root.NotBefore, NotAfter: root.NotAfter}
+		p.chain[i] = certificatePEM(tb, leaf, own, own)
+		p.key[i] = string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}))
+	}
+	return p
+}
+
+func certificatePEM(tb testing.TB, c *x509.Certificate, of, by *ecdsa.PrivateKey) string {
+	tb.Helper()
+	der, err := x509.CreateCertificate(crand.Reader, c, c, of.Public(), by)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))
 }
 
 const poolSize = 6
@@ -39,7 +93,7 @@ func (w world) host() string {
 func (w world) object() model.Value {
 	switch w.r.IntN(13) {
 	case 12:
-		return &model.Opaque{Meta: w.meta(w.ref("", "Secret")), Content: map[string][]byte{"ca.crt": []byte(w.pick("not PEM", ""))}}
+		return w.secret()
 	case 0, 1:
 		return w.gateway()
 	case 2, 3, 4, 5:
@@ -65,6 +119,9 @@ func (w world) gateway() model.Value {
 			HTTPSRedirect: w.some(0.2),
 		}
 		s.Passthrough = s.Protocol == model.ProtocolTLS
+		if w.some(0.4) {
+			s.Protocol, s.Passthrough, s.TLS = model.Protocol(w.pick("HTTPS", "HTTPS", "TLS")), false, w.serverTLS()
+		}
 		for range 1 + w.r.IntN(3) {
 			s.Hosts = append(s.Hosts, model.ServerHost{Namespace: w.pick("", "", "shop"), DNS: w.host()})
 		}
@@ -224,8 +281,63 @@ func (w world) settings() model.Value {
 	return &s
 }
 
+// facts are told to c now and then.
+func (w world) facts() Facts {
+	f := Facts{}
+	switch w.r.IntN(4) {
+	case 0:
+		f.Now = time.Now().Add(time.Duration(w.r.IntN(4)-2) * time.Hour)
+	case 1:
+		f.Files = map[string]File{w.pick("/a.crt", "/a.key", "/ca.crt"): {Content: []byte(w.pick(w.pki.chain[0], w.pki.key[0], w.pki.chain[1], "torn")), Err: w.pick("", "", "gone")}}
+	case 2:
+		f.Managed = map[string]*model.ManagedCertificate{w.pick("a.test", "x.a.test"): nil}
+		if w.some(0.7) {
+			i := w.r.IntN(2)
+			f.Managed = map[string]*model.ManagedCertificate{w.pick("a.test", "x.a.test"): {ChainPEM: []byte(w.pki.chain[i]), KeyPEM: []byte(w.pki.key[i])}}
+		}
+	case 3:
+		f.Tickets = [][]byte{make([]byte, ticketKeyBytes)}
+		f.Tickets[0][0] = byte(w.r.IntN(3))
+	}
+	return f
+}
+
+func (w world) serverTLS() *model.ServerTLS {
+	t := &model.ServerTLS{Mode: model.ServerTLSMode(w.pick("SIMPLE", "SIMPLE", "MUTUAL", "OPTIONAL_MUTUAL"))}
+	t.HTTP3 = w.some(0.2)
+	t.Layout = model.ChainLayout(w.pick("", "", "", "on-demand", "chains"))
+	t.MinVersion = model.TLSVersion(w.pick("", "", "1.3"))
+	switch w.r.IntN(4) {
+	case 0:
+		t.Automation = model.Automation(w.pick("asked", "implied"))
+	case 1:
+		t.Certificates = []model.Credential{{CertificateFile: "/a.crt", KeyFile: "/a.key"}}
+	default:
+		r := w.ref("", "")
+		t.Certificates = []model.Credential{{Namespace: r.Namespace, Name: r.Name}}
+	}
+	if t.Mode != model.ServerTLSSimple {
+		r := w.ref("", "")
+		t.Authorities = []model.Credential{{Namespace: r.Namespace, Name: r.Name}, {AuthorityFile: "/ca.crt"}}
+	}
+	return t
+}
+
+// secret is good or bad in one or both of its parts.
+func (w world) secret() model.Value {
+	o := &model.Opaque{Meta: w.meta(w.ref("", "Secret")), Content: map[string][]byte{"ca.crt": []byte(w.pick("not PEM", "", w.pki.ca))}}
+	if w.some(0.7) {
+		i := w.r.IntN(2)
+		o.Content["tls.crt"], o.Content["tls.key"] = []byte(w.pki.chain[i]), []byte(w.pki.key[w.r.IntN(4)/3^i])
+	}
+	return o
+}
+
 // edit changes a few objects of c: mostly one, sometimes several at once.
 func (w world) edit(c *Compiler) Result {
+	if w.some(0.15) {
+		return c.Learn(w.facts())
+	}
 	var gone []model.Ref
 	for range 1 + w.r.IntN(3)*w.r.IntN(2) {
 		v := w.object()

@@ -3,10 +3,11 @@
 //
 // What goes in: small interfaces on the parts that know. What comes out: an
 // [http.Handler]. It alone decides what an operator sees of a running Sluice;
-// it changes nothing.
+// it changes nothing, but for certificates that it has renewed or revoked.
 package console
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -35,6 +36,12 @@ type Sources struct {
 	// Proxy asks the admin interface of the local Envoy; nil without one. Only
 	// paths in proxyPaths are passed on.
 	Proxy func(r *http.Request, path string) (*http.Response, error)
+	// Certificates returns the value that GET /certificates writes as JSON; nil
+	// leaves out /certificates.
+	Certificates func() any
+	// Renew and Revoke do what POST /certificates/HOST/renew and /revoke ask for,
+	// and return when it is done.
+	Renew, Revoke func(ctx context.Context, host string) error
 	// Profiling adds /debug/pprof.
 	Profiling bool
 	Log       *slog.Logger
@@ -59,6 +66,11 @@ func Handler(s Sources) http.Handler {
 			mux.HandleFunc("GET /proxy"+p, s.proxy)
 		}
 	}
+	if s.Certificates != nil {
+		mux.HandleFunc("GET /certificates", func(w http.ResponseWriter, _ *http.Request) { s.writeJSON(w, s.Certificates()) })
+		mux.HandleFunc("POST /certificates/{host}/renew", act(s.Renew))
+		mux.HandleFunc("POST /certificates/{host}/revoke", act(s.Revoke))
+	}
 	if s.Profiling {
 		mux.HandleFunc("GET /debug/pprof/", pprof.Index)
 		mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
@@ -66,7 +78,19 @@ func Handler(s Sources) http.Handler {
 		mux.HandleFunc("GET /debug/pprof/cmdline", pprof.Cmdline)
 		mux.HandleFunc("GET /debug/pprof/symbol", pprof.Symbol)
 	}
-	return mux
+	// Pages of others, open in a browser on this machine, must not act here.
+	return http.NewCrossOriginProtection().Handler(mux)
+}
+
+// act does something about the host in the path.
+func act(do func(context.Context, string) error) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		if err := do(r.Context(), r.PathValue("host")); err != nil {
+			http.Error(w, err.Error(), http.StatusConflict)
+			return
+		}
+		fmt.Fprintln(w, "ok")
+	}
 }
 
 func (s Sources) readyz(w http.ResponseWriter, _ *http.Request) {

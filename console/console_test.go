@@ -1,11 +1,14 @@
 package console
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
 	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 
@@ -144,5 +147,46 @@ func TestProfilingOnlyOnRequest(t *testing.T) {
 	}
 	if code, _ := get(t, admin(t, func(s *Sources) { s.Profiling = true }).URL+"/debug/pprof/"); code != http.StatusOK {
 		t.Errorf("with the flag: %d, want 200", code)
+	}
+}
+
+func TestCertificateActions(t *testing.T) {
+	var did []string
+	server := admin(t, func(s *Sources) {
+		s.Certificates = func() any { return []string{"a.test"} }
+		s.Renew = func(_ context.Context, host string) error {
+			did = append(did, "renew "+host)
+			return nil
+		}
+		s.Revoke = func(_ context.Context, host string) error { return errors.New("no such host: " + host) }
+	})
+	post := func(path, site string) (int, string) {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, server.URL+path, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("Sec-Fetch-Site", site)
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		body, err := io.ReadAll(resp.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return resp.StatusCode, string(body)
+	}
+	if code, body := post("/certificates/a.test/renew", "none"); code != http.StatusOK {
+		t.Errorf("renew: %d %s", code, body)
+	}
+	if code, body := post("/certificates/b.test/revoke", "none"); code != http.StatusConflict || !strings.Contains(body, "no such host: b.test") {
+		t.Errorf("revoke: %d %s", code, body)
+	}
+	if code, _ := post("/certificates/c.test/renew", "cross-site"); code != http.StatusForbidden {
+		t.Errorf("a page of another site gets %d", code)
+	}
+	if want := []string{"renew a.test"}; !slices.Equal(did, want) {
+		t.Errorf("did %v, want %v", did, want)
 	}
 }

@@ -57,6 +57,22 @@ func guards(p *model.ProxyProtocolIn, connections uint32, stat string) []*listen
 	return out
 }
 
+// certifiedClient closes a connection at its first byte if the client has shown no
+// certificate.
+func certifiedClient(stat string) *listenerv3.Filter {
+	return networkFilter("envoy.filters.network.rbac", &networkrbacv3.RBAC{
+		StatPrefix: stat,
+		Rules: &rbacv3.RBAC{Action: rbacv3.RBAC_ALLOW, Policies: map[string]*rbacv3.Policy{"certified": {
+			Permissions: []*rbacv3.Permission{{Rule: &rbacv3.Permission_Any{Any: true}}},
+			Principals:  []*rbacv3.Principal{{Identifier: &rbacv3.Principal_Any{Any: true}}},
+			// connection.mtls
+			Condition: &exprv1.Expr{ExprKind: &exprv1.Expr_SelectExpr{SelectExpr: &exprv1.Expr_Select{
+				Operand: &exprv1.Expr{ExprKind: &exprv1.Expr_IdentExpr{IdentExpr: &exprv1.Expr_Ident{Name: "connection"}}}, Field: "mtls",
+			}}},
+		}}},
+	})
+}
+
 // checkedClient closes a connection at its first byte if its address is a claim
 // of somebody who is not trusted: taken are peers in trusted, and those whose
 // address is their own. Nothing else passes, also if the comparison fails.

@@ -40,7 +40,7 @@ func TestDefaultsPage(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, f := range manager.GetHttpFilters() {
-		if f.GetName() == gateway.FilterFault {
+		if f.GetName() == model.FilterFault {
 			if err := f.GetTypedConfig().UnmarshalTo(fault); err != nil {
 				t.Fatal(err)
 			}

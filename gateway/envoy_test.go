@@ -67,6 +67,13 @@ func (s *server) answer(typeURL string, names []string) *discoveryv3.DeltaDiscov
 	for _, name := range names {
 		wanted[name] = true
 	}
+	for _, name := range names {
+		// Of a certificate on demand Envoy must hear that it does not exist.
+		_, ok := s.resources[model.ResourceName{Type: model.TypeSecret, Name: name}]
+		if typeURL == string(model.TypeSecret) && !ok && !strings.Contains(name, "/") {
+			response.RemovedResources = append(response.RemovedResources, name)
+		}
+	}
 	for name, encoded := range s.resources {
 		if string(name.Type) == typeURL && (len(names) == 0 || wanted["*"] || wanted[name.Name]) {
 			response.Resources = append(response.Resources, &discoveryv3.Resource{

@@ -273,11 +273,11 @@ func TestSteeredFilters(t *testing.T) {
 		sites = append(sites, site{
 			gateway.ListenerInput{Bind: model.Bind{Address: fmt.Sprintf("127.0.0.%d", i+1)}, Scoped: scoped, Settings: model.DefaultSettings()},
 			[]*routev3.VirtualHost{
-				steer(routeTo("abort.foo.com", "/"), gateway.FilterFault, &faultv3.HTTPFault{Abort: &faultv3.FaultAbort{
+				steer(routeTo("abort.foo.com", "/"), model.FilterFault, &faultv3.HTTPFault{Abort: &faultv3.FaultAbort{
 					ErrorType:  &faultv3.FaultAbort_HttpStatus{HttpStatus: http.StatusTeapot},
 					Percentage: &typev3.FractionalPercent{Numerator: 100},
 				}}),
-				steer(routeTo("*.cors.com", "/"), gateway.FilterCORS, &corsv3.CorsPolicy{
+				steer(routeTo("*.cors.com", "/"), model.FilterCORS, &corsv3.CorsPolicy{
 					AllowOriginStringMatch: []*matcherv3.StringMatcher{{MatchPattern: &matcherv3.StringMatcher_Exact{Exact: "https://shop.com"}}},
 					AllowMethods:           "PUT",
 				}),

@@ -1,12 +1,16 @@
 package gateway
 
 import (
+	"fmt"
+
+	mutationrulesv3 "github.com/envoyproxy/go-control-plane/envoy/config/common/mutation_rules/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	dfpcommonv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/common/dynamic_forward_proxy/v3"
 	corsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/cors/v3"
 	dfpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/dynamic_forward_proxy/v3"
 	faultv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/fault/v3"
 	grpcwebv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/grpc_web/v3"
+	headermutationv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/header_mutation/v3"
 	luav3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/lua/v3"
 	routerv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/router/v3"
 	filterstatev3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/set_filter_state/v3"
@@ -14,15 +18,6 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/sluicegw/sluice/model"
-)
-
-// The names under which a route steers the filters that are in every chain: keys
-// of typed_per_filter_config.
-const (
-	FilterFault = "envoy.filters.http.fault"
-	FilterCORS  = "envoy.filters.http.cors"
-	// FilterState takes what a route says of its dynamic destination.
-	FilterState = "envoy.filters.http.set_filter_state"
 )
 
 // httpFilters returns the HTTP filters of every connection manager, in order.
@@ -43,33 +38,52 @@ const (
 //  6. set_filter_state and dynamic_forward_proxy (a destination resolves the
 //     name that the client asked for): the route says the port, the request
 //     waits until the name is resolved;
-//  7. router.
-func httpFilters(in ListenerInput) []*hcmv3.HttpFilter {
+//  7. header_mutation (a host with HTTP/3): every response, those of the filters
+//     before it too, says where HTTP/3 is;
+//  8. router.
+func httpFilters(in manager) []*hcmv3.HttpFilter {
 	var filters []*hcmv3.HttpFilter
-	if in.Scoped {
+	if in.scoped {
 		filters = append(filters, discoveredLua(model.ExtensionFallback), discoveredLua(model.ExtensionFallbackUpgrade))
 	}
-	if in.GRPCWeb {
+	if in.grpcWeb {
 		filters = append(filters, httpFilter("envoy.filters.http.grpc_web", &grpcwebv3.GrpcWeb{}))
 	}
-	for _, f := range []*hcmv3.HttpFilter{idleFault(), httpFilter(FilterCORS, &corsv3.Cors{})} {
+	for _, f := range []*hcmv3.HttpFilter{idleFault(), httpFilter(model.FilterCORS, &corsv3.Cors{})} {
 		// Asleep until a route configures them: no request pays for what its route
 		// does not use. A host that the fallback finds is chosen after the filters
 		// were, so in the scoped layout they are awake here, and it is the table of
 		// each host that puts them to sleep; see [ScopedTable].
-		f.Disabled = !in.Scoped
+		f.Disabled = !in.scoped
 		filters = append(filters, f)
 	}
-	if in.DNSCache != nil {
-		filters = append(filters, httpFilter(FilterState, &filterstatev3.Config{}), dynamicForwardProxy(in.DNSCache))
+	if in.dnsCache != nil {
+		filters = append(filters, httpFilter(model.FilterState, &filterstatev3.Config{}), dynamicForwardProxy(in.dnsCache))
+	}
+	if in.altPort != 0 {
+		filters = append(filters, alternative(in.altPort))
 	}
 	return append(filters, router())
+}
+
+// alternative tells clients that HTTP/3 is at port, over what a destination says
+// of its own ports.
+//
+// Source: RFC 9114 section 3.1.1, RFC 7838 section 3; the day is Istio's.
+func alternative(port uint32) *hcmv3.HttpFilter {
+	value := fmt.Sprintf(`h3=":%d"; ma=86400`, port)
+	return httpFilter("envoy.filters.http.header_mutation", &headermutationv3.HeaderMutation{Mutations: &headermutationv3.Mutations{
+		ResponseMutations: []*mutationrulesv3.HeaderMutation{{Action: &mutationrulesv3.HeaderMutation_Append{Append: &corev3.HeaderValueOption{
+			Header:       &corev3.HeaderValue{Key: "alt-svc", Value: value},
+			AppendAction: corev3.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD,
+		}}}},
+	}})
 }
 
 // idleFault does nothing by itself. Its counters per client cluster are off: each
 // costs a look-up of a name per request.
 func idleFault() *hcmv3.HttpFilter {
-	return httpFilter(FilterFault, &faultv3.HTTPFault{DisableDownstreamClusterStats: true})
+	return httpFilter(model.FilterFault, &faultv3.HTTPFault{DisableDownstreamClusterStats: true})
 }
 
 func dynamicForwardProxy(cache *dfpcommonv3.DnsCacheConfig) *hcmv3.HttpFilter {

@@ -2,10 +2,12 @@
 // port into route tables.
 //
 // What goes in: a bind, the settings of the fleet, virtual hosts that package
-// routing made, and for ports that carry bytes the servers with their route
-// sets. What comes out: the Listener, for HTTP with its connection manager, for
-// bytes with a chain per rule (see [StreamListener]); the route tables in one of
-// two layouts, and the two extension configs of the second.
+// routing made, for ports that carry bytes the servers with their route sets,
+// and for TLS the hosts with the names of their certificates. What comes out: the
+// Listener, for HTTP with its connection manager, for bytes with a chain per
+// rule, for TLS with a chain per host (see [StreamListener]), and beside it the
+// one for HTTP/3; the route tables in one of two layouts, and the two extension
+// configs of the second.
 //
 //   - plain: one RouteConfiguration holds every virtual host; Envoy matches the
 //     host itself.
@@ -45,8 +47,7 @@ const (
 // ListenerInput is a plain-text HTTP port.
 type ListenerInput struct {
 	Bind model.Bind
-	// Table is the name of the route table behind the port; see
-	// [model.TableName].
+	// Table is the name of the route table behind the port; see [model.Table].
 	Table string
 	// Scoped selects the scoped layout.
 	Scoped bool
@@ -75,7 +76,10 @@ func Listener(in ListenerInput) *listenerv3.Listener {
 	l.FilterChains = []*listenerv3.FilterChain{{
 		Name: in.Table,
 		Filters: append(guards(in.ProxyProtocol, connections, l.GetStatPrefix()),
-			networkFilter("envoy.filters.network.http_connection_manager", connectionManager(in, l.GetStatPrefix()))),
+			managerFilter(manager{
+				table: in.Table, scoped: in.Scoped, settings: in.Settings, stat: l.GetStatPrefix(),
+				grpcWeb: in.GRPCWeb, dnsCache: in.DNSCache,
+			})),
 	}}
 	return l
 }
@@ -118,9 +122,12 @@ func limit(own uint32, s model.Settings) uint32 {
 // ListenerNeeds returns what the listener of in asks for and cannot open
 // without: the table in the plain layout, the two fallback programs in the
 // scoped one. Scopes are not among them: Envoy asks for all of them at once.
-func ListenerNeeds(in ListenerInput) []model.ResourceName {
-	if !in.Scoped {
-		return []model.ResourceName{{Type: model.TypeRoute, Name: in.Table}}
+func ListenerNeeds(in ListenerInput) []model.ResourceName { return tableNeeds(in.Table, in.Scoped) }
+
+// tableNeeds returns what a connection manager with that table asks for.
+func tableNeeds(table string, scoped bool) []model.ResourceName {
+	if !scoped {
+		return []model.ResourceName{{Type: model.TypeRoute, Name: table}}
 	}
 	return []model.ResourceName{
 		{Type: model.TypeExtension, Name: model.ExtensionFallback},

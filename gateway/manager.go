@@ -6,6 +6,9 @@ import (
 
 	mutationrulesv3 "github.com/envoyproxy/go-control-plane/envoy/config/common/mutation_rules/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
+	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	dfpcommonv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/common/dynamic_forward_proxy/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	earlyv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/http/early_header_mutation/header_mutation/v3"
 	preservecasev3 "github.com/envoyproxy/go-control-plane/envoy/extensions/http/header_formatters/preserve_case/v3"
@@ -38,12 +41,33 @@ const (
 	hostForHTTP10 = "default.invalid"
 )
 
-// connectionManager returns the HTTP connection manager of a plain-text port.
-// Access logs will be set here.
-func connectionManager(in ListenerInput, stat string) *hcmv3.HttpConnectionManager {
-	s := in.Settings
+// manager is what a connection manager is made of. The plain-text port has one,
+// and every set of TLS hosts that differ in nothing of it shares one.
+type manager struct {
+	table    string // name of the route table; "" is one that answers 421
+	scoped   bool   // its layout
+	settings model.Settings
+	stat     string // prefix of the names of statistics
+	grpcWeb  bool
+	dnsCache *dfpcommonv3.DnsCacheConfig
+	// clients are asked for certificates: destinations hear what those say.
+	clients bool
+	// quic is HTTP/3. altPort, if not 0, is where responses say that it is.
+	quic    bool
+	altPort uint32
+}
+
+// managerFilter returns the network filter of m, packed.
+func managerFilter(m manager) *listenerv3.Filter {
+	return networkFilter("envoy.filters.network.http_connection_manager", connectionManager(m))
+}
+
+// connectionManager returns the HTTP connection manager of in. Access logs will be
+// set here.
+func connectionManager(in manager) *hcmv3.HttpConnectionManager {
+	s := in.settings
 	m := &hcmv3.HttpConnectionManager{
-		StatPrefix:                      stat,
+		StatPrefix:                      in.stat,
 		CodecType:                       hcmv3.HttpConnectionManager_AUTO,
 		HttpFilters:                     httpFilters(in),
 		CommonHttpProtocolOptions:       commonOptions(s),
@@ -65,11 +89,26 @@ func connectionManager(in ListenerInput, stat string) *hcmv3.HttpConnectionManag
 		StreamErrorOnInvalidHttpMessage: wrapperspb.Bool(false),
 		UpgradeConfigs:                  []*hcmv3.HttpConnectionManager_UpgradeConfig{{UpgradeType: "websocket"}},
 	}
-	if in.Scoped {
-		m.EarlyHeaderMutationExtensions = []*corev3.TypedExtensionConfig{scopeHeader(in)}
+	if in.quic {
+		m.CodecType = hcmv3.HttpConnectionManager_HTTP3
+		m.Http3ProtocolOptions = &corev3.Http3ProtocolOptions{AllowExtendedConnect: true}
+	}
+	if in.clients {
+		m.ForwardClientCertDetails = hcmv3.HttpConnectionManager_SANITIZE_SET
+		m.SetCurrentClientCertDetails = &hcmv3.HttpConnectionManager_SetCurrentClientCertDetails{
+			Subject: wrapperspb.Bool(true), Cert: true, Dns: true, Uri: true,
+		}
+	}
+	switch {
+	case in.table == "":
+		m.RouteSpecifier = &hcmv3.HttpConnectionManager_RouteConfig{RouteConfig: &routev3.RouteConfiguration{
+			VirtualHosts: []*routev3.VirtualHost{Misdirected([]string{"*"})},
+		}}
+	case in.scoped:
+		m.EarlyHeaderMutationExtensions = []*corev3.TypedExtensionConfig{scopeHeader(in.table)}
 		m.RouteSpecifier = &hcmv3.HttpConnectionManager_ScopedRoutes{ScopedRoutes: scopedRoutes()}
-	} else {
-		m.RouteSpecifier = &hcmv3.HttpConnectionManager_Rds{Rds: &hcmv3.Rds{ConfigSource: ads(), RouteConfigName: in.Table}}
+	default:
+		m.RouteSpecifier = &hcmv3.HttpConnectionManager_Rds{Rds: &hcmv3.Rds{ConfigSource: ads(), RouteConfigName: in.table}}
 	}
 	return m
 }
@@ -137,8 +176,8 @@ func escapedSlashes(e model.EscapedSlashes) hcmv3.HttpConnectionManager_PathWith
 // over whatever a client sent in it. The plain layout does not look at the
 // header; its tables take it off, so that no destination ever believes a
 // client's.
-func scopeHeader(in ListenerInput) *corev3.TypedExtensionConfig {
-	key := model.ScopeName(strings.ReplaceAll(in.Table, "%", "%%"), "%REQ(:AUTHORITY)%")
+func scopeHeader(table string) *corev3.TypedExtensionConfig {
+	key := model.ScopeName(strings.ReplaceAll(table, "%", "%%"), "%REQ(:AUTHORITY)%")
 	mutation := &mutationrulesv3.HeaderMutation{Action: &mutationrulesv3.HeaderMutation_Append{Append: &corev3.HeaderValueOption{
 		Header:       &corev3.HeaderValue{Key: model.HeaderScope, Value: key},
 		AppendAction: corev3.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD,

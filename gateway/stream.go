@@ -13,13 +13,23 @@ import (
 	"github.com/sluicegw/sluice/model"
 )
 
-// StreamInput is a port that carries bytes: TCP, TLS that is passed through, or
-// UDP.
+// StreamInput is a port that carries bytes: TCP, TLS that ends here or is passed
+// through, or UDP.
 type StreamInput struct {
 	Bind     model.Bind
 	Settings model.Settings
-	// Servers are the servers of the bind, oldest first.
+	// Servers are the servers of the bind, oldest first, those that end TLS too:
+	// their age decides conflicts, their chains come from TLS and OnDemand. One
+	// that only those two name counts as the youngest.
 	Servers []StreamServer
+	// TLS are the hosts whose TLS ends here in a chain of their own, sorted.
+	TLS []TLSHost
+	// OnDemand takes the TLS of every name that no chain has; nil closes it.
+	OnDemand *OnDemand
+	// Challenged are the exact hosts that answer TLS-ALPN-01 challenges, sorted.
+	Challenged []string
+	// Tickets takes the keys of session tickets from [model.SecretTickets].
+	Tickets bool
 	// Targets holds every destination that the bindings name, exactly as in the
 	// rule. A destination that is not in it counts as missing.
 	Targets map[model.Destination]model.Target
@@ -52,31 +62,40 @@ type StreamBinding struct {
 // wildcard next to it. A missing destination keeps its share, which is closed
 // because its cluster does not exist.
 //
-// The listener is nil when no rule is left. The port is then closed.
+// A host whose TLS ends here has a chain of its own, so that one more host touches
+// no connection of another. If a rule passes the same server name through, the
+// older server keeps it. See [TLSHost] and [OnDemand].
+//
+// The listener is nil when no chain is left. The port is then closed.
 func StreamListener(in StreamInput) (*listenerv3.Listener, []model.Problem) {
-	s := &stream{in: in, holders: map[string]holder{}}
+	s := newStream(in)
+	servers := s.taken()
+	if len(servers) == 0 {
+		return nil, s.sorted()
+	}
+	if Kind(servers[0].Server.Protocol) == KindUDP {
+		l := s.udp(servers[0])
+		return l, s.sorted()
+	}
+	l := s.tcp(servers)
+	return l, s.sorted()
+}
+
+// taken returns the servers that may share the port, and reports the others.
+func (s *stream) taken() []*StreamServer {
 	var taken []*StreamServer
-	for i := range in.Servers {
-		server := &in.Servers[i]
+	for _, server := range s.servers() {
 		if other := conflicting(taken, server.Server); other != nil {
 			s.report(server.Gateway, model.Problem{
 				Field: server.Server.Field + ".port", Reason: model.ReasonPortConflict, Severity: model.SeverityError,
 				Message: fmt.Sprintf("%s of the older %s holds port %s with protocol %s, which protocol %s cannot share; choose another port",
-					other.Server.Field, other.Gateway, in.Bind, other.Server.Protocol, server.Server.Protocol),
+					other.Server.Field, other.Gateway, s.in.Bind, other.Server.Protocol, server.Server.Protocol),
 			})
 			continue
 		}
 		taken = append(taken, server)
 	}
-	if len(taken) == 0 {
-		return nil, s.sorted()
-	}
-	if Kind(taken[0].Server.Protocol, taken[0].Server.Passthrough) == KindUDP {
-		l := s.udp(taken[0])
-		return l, s.sorted()
-	}
-	l := s.tcp(taken)
-	return l, s.sorted()
+	return taken
 }
 
 func conflicting(taken []*StreamServer, server *model.Server) *StreamServer {
@@ -91,32 +110,57 @@ func conflicting(taken []*StreamServer, server *model.Server) *StreamServer {
 // stream is a listener in the making: what its chains hold, and what is wrong.
 type stream struct {
 	in       StreamInput
-	holders  map[string]holder // by condition; see key
+	holders  map[string]holder // by condition; see chain.prefix
 	problems []model.Problem
+	// Parts that many chains have in common, packed once.
+	proxyProtocol *model.ProxyProtocolIn
+	managers      map[managerKey]*listenerv3.Filter
+	guards        map[uint32][]*listenerv3.Filter // by limit
 }
 
-// holder is the rule that has a condition.
+func newStream(in StreamInput) *stream {
+	return &stream{
+		in: in, holders: map[string]holder{},
+		managers: map[managerKey]*listenerv3.Filter{}, guards: map[uint32][]*listenerv3.Filter{},
+	}
+}
+
+// holder is what has a condition: a rule of a route set, a host whose TLS ends
+// here, or the chain of all other TLS.
 type holder struct {
 	set   *model.RouteSet
 	field string // of the match
+	host  *TLSHost
 }
 
 // tcp returns the listener of servers over TCP, nil without a chain.
 func (s *stream) tcp(servers []*StreamServer) *listenerv3.Listener {
 	l := tcpListener(s.in.Bind, s.in.Settings)
-	proxyProtocol := s.proxyProtocol(servers)
+	s.proxyProtocol = s.agreedProxyProtocol(servers)
 	inspect, rest := false, false
-	for _, server := range servers {
-		for _, c := range s.chains(server) {
-			l.FilterChains = append(l.FilterChains, s.filterChain(c, proxyProtocol))
-			inspect = inspect || server.Server.Passthrough
-			rest = rest || !server.Server.Passthrough
+	chains := s.claims(servers)
+	if s.onDemand(servers) {
+		chains = s.named(chains)
+	}
+	for _, c := range chains {
+		l.FilterChains = append(l.FilterChains, s.filterChain(c))
+		inspect = inspect || c.sni()
+		rest = rest || !c.sni()
+	}
+	if s.onDemand(servers) {
+		l.FilterChains = append(l.FilterChains, s.onDemandChain())
+		if len(s.in.Challenged) > 0 {
+			l.FilterChains = append(l.FilterChains, s.challengeChain(challengeChainName, []string{"*"}))
 		}
+		matchNames(l, s.in.Challenged)
+		inspect = true
+	} else {
+		l.FilterChains = append(l.FilterChains, s.challengeChains(chains)...)
 	}
 	if len(l.FilterChains) == 0 {
 		return nil
 	}
-	l.ListenerFilters = listenerFilters(proxyProtocol, l.GetStatPrefix())
+	l.ListenerFilters = listenerFilters(s.proxyProtocol, l.GetStatPrefix())
 	if inspect {
 		l.ListenerFilters = append(l.ListenerFilters, listenerFilter("envoy.filters.listener.tls_inspector", &tlsinspectorv3.TlsInspector{}))
 		// A client that says nothing at all is not TLS.
@@ -125,9 +169,9 @@ func (s *stream) tcp(servers []*StreamServer) *listenerv3.Listener {
 	return l
 }
 
-// proxyProtocol returns what the oldest server says of the PROXY protocol: it
+// agreedProxyProtocol returns what the oldest server says of the PROXY protocol: it
 // comes before anything that tells servers apart.
-func (s *stream) proxyProtocol(servers []*StreamServer) *model.ProxyProtocolIn {
+func (s *stream) agreedProxyProtocol(servers []*StreamServer) *model.ProxyProtocolIn {
 	oldest := servers[0]
 	for _, server := range servers[1:] {
 		if !sameProxyProtocol(oldest.Server.ProxyProtocol, server.Server.ProxyProtocol) {
@@ -159,17 +203,18 @@ func (s *stream) sorted() []model.Problem {
 	return slices.Compact(s.problems)
 }
 
-// StreamClusters returns the names of the clusters that l sends to, sorted. A
-// nil l has none. Those of missing destinations are among them.
+// StreamClusters returns the names of the clusters of destinations that l sends
+// to, sorted. A nil l has none. Those of missing destinations are among them, the
+// one that answers challenges is not.
 func StreamClusters(l *listenerv3.Listener) []string {
 	var names []string
+	proxy := new(tcpproxyv3.TcpProxy)
 	for _, chain := range l.GetFilterChains() {
 		for _, f := range chain.GetFilters() {
-			proxy := new(tcpproxyv3.TcpProxy)
 			if !f.GetTypedConfig().MessageIs(proxy) || f.GetTypedConfig().UnmarshalTo(proxy) != nil {
 				continue
 			}
-			if name := proxy.GetCluster(); name != "" {
+			if name := proxy.GetCluster(); name != "" && name != model.ClusterChallengeTLS {
 				names = append(names, name)
 			}
 			for _, c := range proxy.GetWeightedClusters().GetClusters() {

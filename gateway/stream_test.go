@@ -76,7 +76,7 @@ func TestCompatible(t *testing.T) {
 		{"HTTP and TCP", server(model.ProtocolHTTP, false), server(model.ProtocolTCP, false), false},
 		{"HTTP and TLS", server(model.ProtocolHTTP, false), server(model.ProtocolHTTPS, true), false},
 		{"passthrough", server(model.ProtocolTLS, true), server(model.ProtocolHTTPS, true), true},
-		{"passthrough and ended", server(model.ProtocolTLS, true), server(model.ProtocolTLS, false), false},
+		{"passthrough and ended", server(model.ProtocolTLS, true), server(model.ProtocolTLS, false), true},
 		{"ended twice", server(model.ProtocolHTTPS, false), server(model.ProtocolTLS, false), true},
 		{"TCP twice", server(model.ProtocolTCP, false), server(model.ProtocolTCP, false), false},
 		{"TCP and MONGO", server(model.ProtocolTCP, false), server(model.ProtocolMongo, false), false},

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"net"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -13,36 +14,58 @@ import (
 	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
 	"google.golang.org/protobuf/types/known/durationpb"
 
+	"github.com/sluicegw/sluice/gateway/handshake"
 	"github.com/sluicegw/sluice/model"
 )
 
 // filterChain returns the chain of c. Its name is its first key and nothing that
 // depends on the place of a rule in its object, so that a rule put before it
 // does not replace the chain and cut its connections.
-func (s *stream) filterChain(c chain, proxyProtocol *model.ProxyProtocolIn) *listenerv3.FilterChain {
-	out := &listenerv3.FilterChain{Name: holderKey(c.server.Server, c.keys[0])}
-	named := c.keys[0] != "*"
+func (s *stream) filterChain(c chain) *listenerv3.FilterChain {
+	out := &listenerv3.FilterChain{Name: c.name(), FilterChainMatch: c.match()}
 	switch {
-	case c.server.Server.Passthrough:
-		out.FilterChainMatch = &listenerv3.FilterChainMatch{TransportProtocol: "tls"}
-		if named {
-			out.FilterChainMatch.ServerNames = c.keys
-		}
-	case named:
-		out.FilterChainMatch = &listenerv3.FilterChainMatch{SourcePrefixRanges: prefixRanges(c.keys)}
+	case c.host != nil && !s.endTLS(out, c.host):
+	case c.host != nil && c.host.isHTTP():
+		out.Filters = slices.Concat(s.guardsFor(c), []*listenerv3.Filter{s.manager(c.host)})
+	default:
+		out.Filters = s.forward(c)
+	}
+	if len(out.Filters) == 0 {
+		// Envoy closes the connections of a chain without filters.
+		out.TransportSocket, out.TransportSocketConnectTimeout = nil, nil
+	}
+	return out
+}
+
+// forward returns the filters that send bytes as the rule of c says.
+func (s *stream) forward(c chain) []*listenerv3.Filter {
+	if c.rule == nil {
+		return nil
 	}
 	takers := s.takers(c.rule)
 	if len(takers) == 0 {
-		return out // Envoy closes the connections of a chain without filters
+		return nil
 	}
-	stat := statPrefix(model.ListenerName(s.in.Bind))
-	out.Filters = guards(proxyProtocol, limit(c.server.Server.MaxConnections, s.in.Settings), stat)
+	filters := s.guardsFor(c)
 	if resolve := s.sniResolver(c, takers[0]); resolve != nil {
-		out.Filters = append(out.Filters, resolve)
+		filters = append(filters, resolve)
 	}
-	out.Filters = append(out.Filters, networkFilter("envoy.filters.network.tcp_proxy", s.tcpProxy(takers, stat)))
-	return out
+	return append(filters, networkFilter("envoy.filters.network.tcp_proxy", s.tcpProxy(takers, s.stat())))
 }
+
+// guardsFor returns the guards of c; those that are alike are packed once.
+func (s *stream) guardsFor(c chain) []*listenerv3.Filter {
+	n := limit(c.server.Server.MaxConnections, s.in.Settings)
+	if s.guards[n] == nil {
+		s.guards[n] = guards(s.proxyProtocol, n, s.stat())
+	}
+	if c.host != nil && handshake.Unenforced(s.handshake(c.host)) {
+		return append(slices.Clone(s.guards[n]), certifiedClient(s.stat()))
+	}
+	return slices.Clone(s.guards[n])
+}
+
+func (s *stream) stat() string { return statPrefix(model.ListenerName(s.in.Bind)) }
 
 // takers returns the destinations of rule that take a share, and reports what is
 // wrong with them. There are none if the rule cannot be served.

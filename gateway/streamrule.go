@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 
+	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
+
 	"github.com/sluicegw/sluice/model"
 )
 
@@ -74,32 +76,86 @@ type chain struct {
 	rule   *streamRule
 	// keys are server names, or at most one source subnet; "*" is any.
 	keys []string
+	// host is set where TLS ends: the chain is that of its name, keys are of the
+	// source. HTTP follows no rule.
+	host *TLSHost
 }
 
-// chains returns the chains of server, the oldest rule first. A chain that takes
-// every name stands alone: Envoy says "any" by naming none.
-func (s *stream) chains(server *StreamServer) []chain {
+// sni reports whether c is told apart by server name.
+func (c chain) sni() bool { return c.host != nil || c.server.Server.Passthrough }
+
+// prefix is what distinguishes conditions of different kinds with one key.
+func (c chain) prefix() string {
+	switch {
+	case c.host != nil:
+		return "tls/" + c.host.Host + "/"
+	case c.server.Server.Passthrough:
+		return "tls/"
+	default:
+		return "tcp/"
+	}
+}
+
+func (c chain) name() string {
+	if c.host != nil && c.keys[0] == "*" {
+		return "tls/" + c.host.Host
+	}
+	return c.prefix() + c.keys[0]
+}
+
+func (c chain) match() *listenerv3.FilterChainMatch {
+	switch {
+	case c.host != nil:
+		m := sniMatch(c.host.Host)
+		if c.keys[0] != "*" {
+			m.SourcePrefixRanges = prefixRanges(c.keys)
+		}
+		return m
+	case c.server.Server.Passthrough:
+		return sniMatch(c.keys...)
+	case c.keys[0] != "*":
+		return &listenerv3.FilterChainMatch{SourcePrefixRanges: prefixRanges(c.keys)}
+	default:
+		return nil
+	}
+}
+
+// sniMatch matches TLS for names; "*" alone is any.
+func sniMatch(names ...string) *listenerv3.FilterChainMatch {
+	m := &listenerv3.FilterChainMatch{TransportProtocol: "tls"}
+	if names[0] != "*" {
+		m.ServerNames = names
+	}
+	return m
+}
+
+// chains returns the chains of c's server and host, the oldest rule first. A chain
+// that takes every name stands alone: Envoy says "any" by naming none.
+func (s *stream) chains(of chain) []chain {
 	var out []chain
-	for i := range server.Bindings {
-		b := &server.Bindings[i]
+	take := func(rule *streamRule, keys ...string) {
+		out = append(out, chain{server: of.server, host: of.host, rule: rule, keys: keys})
+	}
+	for i := range of.server.Bindings {
+		b := &of.server.Bindings[i]
 		rules := tcpRules(b.Set)
-		if server.Server.Passthrough {
+		if of.server.Server.Passthrough {
 			rules = tlsRules(b.Set)
 		}
 		for j := range rules {
 			rule := &rules[j]
 			for k := range rule.conditions {
 				c := &rule.conditions[k]
-				if !s.reaches(server, b, c) {
+				if !s.reaches(of.server, b, c) {
 					continue
 				}
-				keys := s.claim(server, rule, c)
+				keys := s.claim(of, rule, c)
 				if n := slices.Index(keys, "*"); n >= 0 {
-					out = append(out, chain{server: server, rule: rule, keys: []string{"*"}})
+					take(rule, "*")
 					keys = slices.Delete(keys, n, n+1)
 				}
 				if len(keys) > 0 {
-					out = append(out, chain{server: server, rule: rule, keys: keys})
+					take(rule, keys...)
 				}
 			}
 		}
@@ -136,13 +192,13 @@ func (s *stream) reaches(server *StreamServer, b *StreamBinding, c *condition) b
 	return true
 }
 
-// claim returns the keys of c at server that no rule before has, sorted, and
+// claim returns the keys of c at a server that nothing before has, sorted, and
 // reports the others.
-func (s *stream) claim(server *StreamServer, rule *streamRule, c *condition) []string {
+func (s *stream) claim(of chain, rule *streamRule, c *condition) []string {
 	keys := []string{"*"}
 	switch {
-	case server.Server.Passthrough:
-		keys = serverNames(server.Server, rule.set, c.sni)
+	case of.server.Server.Passthrough:
+		keys = serverNames(of.server.Server, rule.set, c.sni)
 	case c.source != "":
 		p, ok := subnet(c.source)
 		if !ok {
@@ -156,24 +212,19 @@ func (s *stream) claim(server *StreamServer, rule *streamRule, c *condition) []s
 	}
 	var out []string
 	for _, key := range keys {
-		held, ok := s.holders[holderKey(server.Server, key)]
-		if !ok {
-			s.holders[holderKey(server.Server, key)] = holder{set: rule.set, field: c.field}
+		condition := of.prefix() + key
+		held, ok := s.holders[condition]
+		switch {
+		case !ok:
+			s.holders[condition] = holder{set: rule.set, field: c.field}
 			out = append(out, key)
-			continue
-		}
-		if held.set != rule.set || held.field != c.field {
+		case held.set == nil:
+			s.ended(rule.set, c, held.host, key)
+		case held.set != rule.set || held.field != c.field:
 			s.shadowed(rule.set, c, held, key)
 		}
 	}
 	return out
-}
-
-func holderKey(server *model.Server, key string) string {
-	if server.Passthrough {
-		return "tls/" + key
-	}
-	return "tcp/" + key
 }
 
 // shadowed reports that held has key already, which c asks for.

@@ -43,7 +43,7 @@ func (s *stream) udp(server *StreamServer) *listenerv3.Listener {
 // udpRule returns the rule that takes every client. A condition on the client
 // is one that UDP cannot have.
 func (s *stream) udpRule(server *StreamServer) *streamRule {
-	for _, c := range s.chains(server) {
+	for _, c := range s.chains(chain{server: server}) {
 		if c.keys[0] == "*" {
 			return c.rule
 		}

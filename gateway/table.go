@@ -18,10 +18,11 @@ import (
 const (
 	// Field numbers of the encoded messages that PlainTable puts together:
 	// envoy/config/route/v3/route.proto and route_components.proto.
-	fieldVirtualHosts = protowire.Number(2) // RouteConfiguration.virtual_hosts
-	fieldDomains      = protowire.Number(2) // VirtualHost.domains
-	fieldRoutes       = protowire.Number(3) // VirtualHost.routes
-	fieldRequireTLS   = protowire.Number(4) // VirtualHost.require_tls
+	fieldVirtualHosts = protowire.Number(2)  // RouteConfiguration.virtual_hosts
+	fieldDomains      = protowire.Number(2)  // VirtualHost.domains
+	fieldRoutes       = protowire.Number(3)  // VirtualHost.routes
+	fieldRequireTLS   = protowire.Number(4)  // VirtualHost.require_tls
+	fieldRouteName    = protowire.Number(14) // Route.name
 
 	// unnamedRoute is the name of a route without one in a scoped table.
 	unnamedRoute = "default"
@@ -37,7 +38,8 @@ const (
 // option to drop the dot would change the Host header that the destination
 // sees. So every domain is in the table twice, with and without the dot. A
 // redirect to https (require_tls) becomes a route, as in [ScopedTable]: Envoy's
-// own would send "a.example.com:80" to https on port 80.
+// own would send "a.example.com:80" to https on port 80. Only the route of
+// [WithChallenge] comes before it.
 func PlainTable(name string, hosts [][]byte, maxDirectBody uint32) []byte {
 	own := &routev3.RouteConfiguration{
 		Name:                           name,
@@ -59,10 +61,11 @@ func PlainTable(name string, hosts [][]byte, maxDirectBody uint32) []byte {
 		}
 	}
 	for i, host := range hosts {
-		before, after := read[i].additions(taken)
+		inside, after := read[i].additions(taken)
 		table = protowire.AppendTag(table, fieldVirtualHosts, protowire.BytesType)
-		table = protowire.AppendVarint(table, uint64(len(before)+len(host)+len(after)))
-		table = append(append(append(table, before...), host...), after...)
+		table = protowire.AppendVarint(table, uint64(len(host)+len(inside)+len(after)))
+		table = append(append(table, host[:read[i].challenge]...), inside...)
+		table = append(append(table, host[read[i].challenge:]...), after...)
 	}
 	return table
 }
@@ -71,12 +74,14 @@ func PlainTable(name string, hosts [][]byte, maxDirectBody uint32) []byte {
 type hostFields struct {
 	domains    []string
 	requireTLS bool
+	// challenge is where the route of WithChallenge ends in the bytes; 0 without.
+	challenge int
 }
 
-// additions returns what PlainTable puts before and after the bytes of a host.
-// In protobuf, that is as good as in between: lists are joined in order, and of
-// a field that is there twice the last value counts.
-func (h hostFields) additions(taken map[string]bool) (before, after []byte) {
+// additions returns what PlainTable puts into the bytes of a host, at challenge,
+// and behind them. In protobuf the place says little: lists are joined in order,
+// and of a field that is there twice the last value counts.
+func (h hostFields) additions(taken map[string]bool) (inside, after []byte) {
 	for _, domain := range h.domains {
 		if domain == "*" || taken[domain+"."] || strings.HasSuffix(domain, ".") {
 			continue
@@ -85,38 +90,65 @@ func (h hostFields) additions(taken map[string]bool) (before, after []byte) {
 		after = protowire.AppendString(after, domain+".")
 	}
 	if h.requireTLS {
-		before = protowire.AppendTag(before, fieldRoutes, protowire.BytesType)
-		before = protowire.AppendBytes(before, encode(redirectToHTTPS()))
+		inside = protowire.AppendTag(inside, fieldRoutes, protowire.BytesType)
+		inside = protowire.AppendBytes(inside, encode(redirectToHTTPS()))
 		after = protowire.AppendTag(after, fieldRequireTLS, protowire.VarintType)
 		after = protowire.AppendVarint(after, uint64(routev3.VirtualHost_NONE))
 	}
-	return before, after
+	return inside, after
 }
 
 // fieldsOf reads an encoded VirtualHost without decoding the rest. It stops at
 // the first byte that is no protobuf.
 func fieldsOf(host []byte) hostFields {
 	var out hostFields
-	for len(host) > 0 {
-		number, kind, n := protowire.ConsumeTag(host)
+	first := true
+	for rest := host; len(rest) > 0; {
+		number, kind, n := protowire.ConsumeTag(rest)
 		if n < 0 {
 			return out
 		}
-		host = host[n:]
-		if n = protowire.ConsumeFieldValue(number, kind, host); n < 0 {
+		rest = rest[n:]
+		if n = protowire.ConsumeFieldValue(number, kind, rest); n < 0 {
 			return out
 		}
+		value := rest
+		rest = rest[n:]
 		switch {
 		case number == fieldDomains && kind == protowire.BytesType:
-			domain, _ := protowire.ConsumeString(host)
+			domain, _ := protowire.ConsumeString(value)
 			out.domains = append(out.domains, domain)
+		case number == fieldRoutes && kind == protowire.BytesType:
+			if route, _ := protowire.ConsumeBytes(value); first && isEncodedChallenge(route) {
+				out.challenge = len(host) - len(rest)
+			}
+			first = false
 		case number == fieldRequireTLS && kind == protowire.VarintType:
-			value, _ := protowire.ConsumeVarint(host)
-			out.requireTLS = value != uint64(routev3.VirtualHost_NONE)
+			level, _ := protowire.ConsumeVarint(value)
+			out.requireTLS = level != uint64(routev3.VirtualHost_NONE)
 		}
-		host = host[n:]
 	}
 	return out
+}
+
+// isEncodedChallenge reports whether an encoded Route is that of WithChallenge.
+func isEncodedChallenge(route []byte) bool {
+	for len(route) > 0 {
+		number, kind, n := protowire.ConsumeTag(route)
+		if n < 0 {
+			return false
+		}
+		route = route[n:]
+		if n = protowire.ConsumeFieldValue(number, kind, route); n < 0 {
+			return false
+		}
+		if number == fieldRouteName && kind == protowire.BytesType {
+			name, _ := protowire.ConsumeString(route)
+			return name == challengeName
+		}
+		route = route[n:]
+	}
+	return false
 }
 
 // ScopedTable returns the RouteConfiguration of one host of a table in the
@@ -150,7 +182,11 @@ func ScopedTable(table string, vh *routev3.VirtualHost, maxDirectBody uint32) *r
 	}
 	if host.GetRequireTls() != routev3.VirtualHost_NONE {
 		host.RequireTls = routev3.VirtualHost_NONE
-		host.Routes = slices.Insert(host.Routes, 0, redirectToHTTPS())
+		at := 0
+		if isChallenge(host) {
+			at = 1
+		}
+		host.Routes = slices.Insert(host.Routes, at, redirectToHTTPS())
 	}
 	host.Routes = append(host.Routes, notFound(connectMatch(), "not-found-connect"), notFound(everyPath(), "not-found"))
 	return &routev3.RouteConfiguration{
@@ -161,8 +197,8 @@ func ScopedTable(table string, vh *routev3.VirtualHost, maxDirectBody uint32) *r
 		TypedPerFilterConfig: map[string]*anypb.Any{
 			model.ExtensionFallback:        pack(&routev3.FilterConfig{Disabled: true}),
 			model.ExtensionFallbackUpgrade: pack(&routev3.FilterConfig{Disabled: true}),
-			FilterFault:                    pack(&routev3.FilterConfig{Disabled: true}),
-			FilterCORS:                     pack(&routev3.FilterConfig{Disabled: true}),
+			model.FilterFault:              pack(&routev3.FilterConfig{Disabled: true}),
+			model.FilterCORS:               pack(&routev3.FilterConfig{Disabled: true}),
 		},
 	}
 }
@@ -181,10 +217,16 @@ func removeScope(route *routev3.Route) {
 // RouteConfiguration of [ScopedTable]. Host is lower-case: exact, wildcard, or
 // "*".
 func Scope(table, host string) *routev3.ScopedRouteConfiguration {
+	return ScopeTo(table, host, model.ScopeName(table, host))
+}
+
+// ScopeTo is [Scope], but to the RouteConfiguration named routes, which many hosts
+// may share.
+func ScopeTo(table, host, routes string) *routev3.ScopedRouteConfiguration {
 	name := model.ScopeName(table, host)
 	return &routev3.ScopedRouteConfiguration{
 		Name:                   name,
-		RouteConfigurationName: name,
+		RouteConfigurationName: routes,
 		Key: &routev3.ScopedRouteConfiguration_Key{Fragments: []*routev3.ScopedRouteConfiguration_Key_Fragment{{
 			Type: &routev3.ScopedRouteConfiguration_Key_Fragment_StringKey{StringKey: name},
 		}}},
@@ -199,13 +241,33 @@ func blackhole() *routev3.VirtualHost {
 	}
 }
 
+// Misdirected returns a virtual host that answers 421 to everything: for hosts
+// that another table of the port serves, and with "*" for all that this one does
+// not have. On a connection to one host, a client may ask for another whose
+// certificate is the same; what it did not prove here it must prove there, on a
+// connection of its own. For a scoped table see [ScopedTable] and [ScopeTo].
+//
+// Source: RFC 9110 section 15.5.20.
+func Misdirected(domains []string) *routev3.VirtualHost {
+	return &routev3.VirtualHost{
+		Name:    "misdirected",
+		Domains: domains,
+		Routes: []*routev3.Route{
+			answer(http.StatusMisdirectedRequest, connectMatch(), "misdirected-connect"),
+			answer(http.StatusMisdirectedRequest, everyPath(), "misdirected"),
+		},
+	}
+}
+
 func notFound(match *routev3.RouteMatch, name string) *routev3.Route {
+	return answer(http.StatusNotFound, match, name)
+}
+
+func answer(status uint32, match *routev3.RouteMatch, name string) *routev3.Route {
 	return &routev3.Route{
-		Name:  name,
-		Match: match,
-		Action: &routev3.Route_DirectResponse{DirectResponse: &routev3.DirectResponseAction{
-			Status: http.StatusNotFound,
-		}},
+		Name:   name,
+		Match:  match,
+		Action: &routev3.Route_DirectResponse{DirectResponse: &routev3.DirectResponseAction{Status: status}},
 	}
 }
 

@@ -3,6 +3,8 @@ package loadtest
 import (
 	"bufio"
 	"context"
+	"crypto/tls"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -17,6 +19,7 @@ const requestTimeout = 10 * time.Second
 // seen as an error. It is for one goroutine at a time.
 type client struct {
 	address string
+	tls     *tls.Config // nil for plain text
 	conn    net.Conn
 	in      *bufio.Reader
 }
@@ -47,11 +50,9 @@ func (c *client) askFor(ctx context.Context, p page) (answer, error) {
 
 func (c *client) exchange(ctx context.Context, request string) (answer, error) {
 	if c.conn == nil {
-		conn, err := (&net.Dialer{Timeout: requestTimeout}).DialContext(ctx, "tcp", c.address)
-		if err != nil {
+		if err := c.open(ctx); err != nil {
 			return answer{}, err
 		}
-		c.conn, c.in = conn, bufio.NewReader(conn)
 	}
 	if err := c.conn.SetDeadline(time.Now().Add(requestTimeout)); err != nil {
 		return answer{}, err
@@ -72,6 +73,40 @@ func (c *client) exchange(ctx context.Context, request string) (answer, error) {
 		c.close()
 	}
 	return answer{resp.StatusCode, resp.Header.Get(headerBackend)}, nil
+}
+
+// open dials, and with TLS shakes hands.
+func (c *client) open(ctx context.Context) error {
+	conn, err := (&net.Dialer{Timeout: requestTimeout}).DialContext(ctx, "tcp", c.address)
+	if err != nil {
+		return err
+	}
+	if c.tls != nil {
+		secure := tls.Client(conn, c.tls)
+		if err := conn.SetDeadline(time.Now().Add(requestTimeout)); err != nil {
+			return errors.Join(err, conn.Close())
+		}
+		if err := secure.HandshakeContext(ctx); err != nil {
+			_, _ = conn.(*net.TCPConn).SetLinger(0), conn.Close()
+			return err
+		}
+		conn = secure
+	}
+	c.conn, c.in = conn, bufio.NewReader(conn)
+	return nil
+}
+
+// reset closes without a word.
+func (c *client) reset() {
+	if c.conn == nil {
+		return
+	}
+	raw := c.conn
+	if secure, ok := raw.(*tls.Conn); ok {
+		raw = secure.NetConn()
+	}
+	_, _ = raw.(*net.TCPConn).SetLinger(0), raw.Close()
+	c.conn = nil
 }
 
 func (c *client) close() {

@@ -131,15 +131,16 @@ func (l *lab) openSides(ctx context.Context, c contest) ([]*side, error) {
 		}
 		sides = append(sides, s)
 	}
-	return sides, l.answering(ctx, sides[0])
+	return sides, answering(ctx, l.sluice, sides[0])
 }
 
-// answering waits until a side answers a call.
-func (l *lab) answering(ctx context.Context, s *side) error {
+// answering waits until a side, which lives as long as a process of ours, answers
+// a call.
+func answering(ctx context.Context, proxy *child, s *side) error {
 	ctx, cancel := context.WithTimeout(ctx, settle)
 	defer cancel()
 	var last error
-	err := l.sluice.waitFor(ctx, func() bool {
+	err := proxy.waitFor(ctx, func() bool {
 		try := s.dial(s.address)
 		defer try.close()
 		last = try.call(ctx, 0)
@@ -175,13 +176,8 @@ func (l *lab) startStatic(ctx context.Context, c contest, edge bool) (*side, err
 		address: net.JoinHostPort("127.0.0.1", strconv.Itoa(port)), pid: proxy.pid(),
 		dial: c.dial, tally: tally{latency: newHistogram()},
 	}
-	err = proxy.waitFor(ctx, func() bool {
-		try := s.dial(s.address)
-		defer try.close()
-		return try.call(ctx, 0) == nil
-	})
-	if err != nil {
-		return nil, fmt.Errorf("wait for the static Envoy: %w; the end of its output:\n%s", err, proxy.lastWords())
+	if err := answering(ctx, proxy, s); err != nil {
+		return nil, fmt.Errorf("start the static Envoy: %w; the end of its output:\n%s", err, proxy.lastWords())
 	}
 	return s, nil
 }

@@ -14,7 +14,11 @@ type disk struct{ watched, stage string }
 // newDisk makes both below root.
 func newDisk(root string) (disk, error) {
 	d := disk{filepath.Join(root, "config"), filepath.Join(root, "stage")}
-	for _, dir := range []string{filepath.Join(d.watched, "hosts"), filepath.Join(d.watched, "services"), d.stage} {
+	dirs := []string{d.stage}
+	for _, dir := range []string{"hosts", "services", "secrets"} {
+		dirs = append(dirs, filepath.Join(d.watched, dir))
+	}
+	for _, dir := range dirs {
 		if err := os.MkdirAll(dir, 0o755); err != nil {
 			return d, fmt.Errorf("make the world's folder: %w", err)
 		}

@@ -83,6 +83,9 @@ func fakeSluice(args []string, loss string) error {
 	if err := fakeStreams(filepath.Join(dir, "stream.yaml")); err != nil {
 		return err
 	}
+	if err := fakeSecure(dir, args[slices.Index(args, "--data-dir")+1]); err != nil {
+		return err
+	}
 	go func() {
 		_ = http.ListenAndServe("127.0.0.1:"+gateway, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			n := served.Add(1)
@@ -104,6 +107,7 @@ func fakeEnvoy(dir string) (*exec.Cmd, error) {
 		return nil, err
 	}
 	link := filepath.Join(dir, "envoy")
+	_ = os.Remove(link) // of the start before
 	if err := os.Symlink(self, link); err != nil {
 		return nil, err
 	}

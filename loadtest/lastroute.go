@@ -52,7 +52,7 @@ func runLastRoute(ctx context.Context, l *lab) (measures, error) {
 				return &routeCaller{client{address: address}, n, l.world.services[n%len(l.world.services)].name}
 			},
 		}
-		if err := l.answering(ctx, sides[i]); err != nil {
+		if err := answering(ctx, l.sluice, sides[i]); err != nil {
 			return nil, err
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"strconv"
 	"strings"
@@ -98,11 +99,24 @@ func (s samples) sum(name string) (total float64, ok bool) {
 
 // fetch returns the body of a GET, or an error for anything but 200.
 func fetch(ctx context.Context, url string) (io.ReadCloser, error) {
+	return fetchWith(ctx, http.DefaultClient, url)
+}
+
+// fetchUnix is [fetch] at a unix socket.
+func fetchUnix(ctx context.Context, socket, path string) (io.ReadCloser, error) {
+	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return (&net.Dialer{}).DialContext(ctx, "unix", socket)
+	}
+	client := &http.Client{Transport: &http.Transport{DialContext: dial, DisableKeepAlives: true}}
+	return fetchWith(ctx, client, "http://envoy"+path)
+}
+
+func fetchWith(ctx context.Context, client *http.Client, url string) (io.ReadCloser, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
 		return nil, fmt.Errorf("get %s: %w", url, err)
 	}
-	resp, err := http.DefaultClient.Do(req)
+	resp, err := client.Do(req)
 	if err != nil {
 		return nil, err
 	}

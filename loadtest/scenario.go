@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"io"
 	"runtime"
+	"slices"
 	"time"
 )
 
@@ -37,6 +38,8 @@ type Options struct {
 	Routes int `yaml:"routes" json:"routes,omitempty"`
 	// Connections is how many connections saturate a proxy.
 	Connections int `yaml:"connections" json:"connections,omitempty"`
+	// Names is how many server names that no host has are asked for.
+	Names int `yaml:"names" json:"names,omitempty"`
 }
 
 // Place is where to find the programs and where to write.
@@ -83,7 +86,9 @@ func (m measures) add(o measures) {
 const limit = 10 * time.Minute
 
 // Scenarios lists what can be measured.
-func Scenarios() []Scenario { return append(changeScenarios(), trafficScenarios()...) }
+func Scenarios() []Scenario {
+	return slices.Concat(changeScenarios(), trafficScenarios(), secureScenarios())
+}
 
 // changeScenarios measure how changes arrive.
 func changeScenarios() []Scenario {
@@ -157,6 +162,22 @@ func trafficScenarios() []Scenario {
 	}
 }
 
+// secureScenarios measure TLS that ends at the gateway.
+func secureScenarios() []Scenario {
+	return []Scenario{
+		{
+			"handshakes", "TLS handshakes per second, full and resumed, against a static Envoy with the same certificates, in turns",
+			Options{Hosts: 2, Seconds: 16, Starts: 8, Connections: 16},
+			limit, runHandshakes,
+		},
+		{
+			"certificates", "many hosts of HTTPS on one port: load, new hosts, new certificates, and names that are not there",
+			Options{Hosts: 1000, Edits: 30, Names: 20_000},
+			limit, runCertificates,
+		},
+	}
+}
+
 // Find returns the scenario of a name.
 func Find(name string) (Scenario, error) {
 	for _, s := range Scenarios() {
@@ -209,6 +230,7 @@ func (o Options) or(d Options) Options {
 	pick(&o.Starts, d.Starts)
 	pick(&o.Routes, d.Routes)
 	pick(&o.Connections, d.Connections)
+	pick(&o.Names, d.Names)
 	if o.ScopedAbove == nil {
 		o.ScopedAbove = d.ScopedAbove
 	}
@@ -231,6 +253,7 @@ func (o Options) check() error {
 		{"starts", o.Starts, 0, 50},
 		{"routes", o.Routes, 0, 50_000},
 		{"connections", o.Connections, 0, 256},
+		{"names", o.Names, 0, 200_000},
 	} {
 		if c.value < c.least || c.value > c.max {
 			return fmt.Errorf("%s is %d; give %d to %d", c.name, c.value, c.least, c.max)

@@ -19,7 +19,9 @@ func small(name string) Options {
 		o.RPS = 100
 	case "churn":
 		o.EditsPerSecond = 20
-	case "throughput", "tcp", "tls-passthrough", "websocket", "grpc":
+	case "certificates":
+		o.Edits, o.Names = 3, 20
+	case "throughput", "tcp", "tls-passthrough", "websocket", "grpc", "handshakes":
 		o.Seconds, o.Starts, o.Connections = 1, 1, 2
 	case "endpoints":
 		o.EditsPerSecond = 100
@@ -44,6 +46,11 @@ func TestEveryScenario(t *testing.T) {
 		"grpc":            {"wrong": 0},
 		"endpoints":       {"wrong": 0, "endpoint_count": 30, "route_count": 30},
 		"last-route":      {"wrong": 0},
+		"handshakes":      {"wrong": 0},
+		"certificates": {
+			"wrong": 0, "dropped": 0, "add_count": 3, "add_answer_count": 3, "rotate_count": 3, "unknown_count": 20,
+			"unknown_kept": 1, "unknown_secrets": 1,
+		},
 	}
 	positive := map[string][]string{
 		"load":            {"ready_s", "all_answer_s", "sluice_rss_mb", "envoy_peak_mb"},
@@ -58,6 +65,11 @@ func TestEveryScenario(t *testing.T) {
 		"grpc":            {"throughput_ratio", "static_rps"},
 		"endpoints":       {"endpoint_p99_ms", "route_p50_ms", "background_changes_per_s"},
 		"last-route":      {"last_to_first_ratio", "last_rps"},
+		"handshakes": {
+			"ecdsa_full_ratio", "ecdsa_full_static_cpu_us", "rsa_full_per_second", "ecdsa_resumed_static_per_second",
+			"ecdsa_resumed_tls12_ratio", "rsa_full_static_busy",
+		},
+		"certificates": {"ready_seconds", "usable_seconds", "envoy_rss_mb", "add_p50_ms", "add_answer_p99_ms", "rotate_p50_ms", "unknown_p99_ms"},
 	}
 	for _, s := range Scenarios() {
 		t.Run(s.Name, func(t *testing.T) {

@@ -35,7 +35,7 @@ static_resources:
 {{- if .Edge}}
     per_connection_buffer_limit_bytes: 32768
 {{- end}}
-{{- if .SNI}}
+{{- if or .SNI .Secure}}
     listener_filters:
     - name: envoy.filters.listener.tls_inspector
       typed_config: {"@type": type.googleapis.com/envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector}
@@ -50,8 +50,59 @@ static_resources:
       - name: envoy.filters.network.tcp_proxy
         typed_config: {"@type": type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy, stat_prefix: load, cluster: {{.Rest}}}
 {{- end}}
-{{- if .Hosts}}
+{{- if and .Hosts (not .Secure)}}
     - filters:
+{{- template "manager" .}}
+{{- end}}
+{{- range .Secure}}
+    - name: {{.Name}}
+      filter_chain_match: {server_names: ["{{.Name}}"]}
+      transport_socket_connect_timeout: 15s
+      transport_socket:
+        name: envoy.transport_sockets.tls
+        typed_config:
+          "@type": type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext
+          session_ticket_keys: {keys: [{filename: "{{$.Tickets}}"}]}
+          common_tls_context:
+            alpn_protocols: [h2, http/1.1]
+            tls_params:
+              tls_minimum_protocol_version: TLSv1_2
+              tls_maximum_protocol_version: TLSv1_3
+              cipher_suites:
+              - "[ECDHE-ECDSA-AES128-GCM-SHA256|ECDHE-ECDSA-CHACHA20-POLY1305]"
+              - "[ECDHE-RSA-AES128-GCM-SHA256|ECDHE-RSA-CHACHA20-POLY1305]"
+              - ECDHE-ECDSA-AES256-GCM-SHA384
+              - ECDHE-RSA-AES256-GCM-SHA384
+              ecdh_curves: [X25519MLKEM768, X25519, P-256]
+            tls_certificates:
+            - {certificate_chain: {filename: "{{.Chain}}"}, private_key: {filename: "{{.Key}}"}}
+      filters:
+{{- template "manager" $}}
+{{- end}}
+  clusters:
+{{- range .Services}}
+  - name: {{.Name}}
+    type: STATIC
+    connect_timeout: 10s
+{{- if $.Edge}}
+    per_connection_buffer_limit_bytes: 32768
+{{- end}}
+{{- if $.HTTP2}}
+    typed_extension_protocol_options:
+      envoy.extensions.upstreams.http.v3.HttpProtocolOptions:
+        "@type": type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions
+        explicit_http_config: {http2_protocol_options: {}}
+{{- end}}
+    load_assignment:
+      cluster_name: {{.Name}}
+      endpoints:
+      - lb_endpoints:
+        - endpoint: {address: {socket_address: {address: 127.0.0.1, port_value: {{.Port}}}}}
+{{- end}}
+`
+
+// staticManager is the connection manager of every chain that has HTTP inside.
+const staticManager = `
       - name: envoy.filters.network.http_connection_manager
         typed_config:
           "@type": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager
@@ -97,27 +148,6 @@ static_resources:
               - match: {prefix: /}
                 route: {cluster: {{.Rest}}, timeout: 0s}
 {{- end}}
-{{- end}}
-  clusters:
-{{- range .Services}}
-  - name: {{.Name}}
-    type: STATIC
-    connect_timeout: 10s
-{{- if $.Edge}}
-    per_connection_buffer_limit_bytes: 32768
-{{- end}}
-{{- if $.HTTP2}}
-    typed_extension_protocol_options:
-      envoy.extensions.upstreams.http.v3.HttpProtocolOptions:
-        "@type": type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions
-        explicit_http_config: {http2_protocol_options: {}}
-{{- end}}
-    load_assignment:
-      cluster_name: {{.Name}}
-      endpoints:
-      - lb_endpoints:
-        - endpoint: {address: {socket_address: {address: 127.0.0.1, port_value: {{.Port}}}}}
-{{- end}}
 `
 
 // staticInput is what the template reads.
@@ -130,7 +160,14 @@ type staticInput struct {
 	Streams  []staticHost
 	SNI      bool
 	Services []staticService
+	// Secure are the server names under which Hosts are found, each with the
+	// paths of its certificate and key; none leaves out TLS. Tickets is the path
+	// of the key of session tickets.
+	Secure  []staticSecure
+	Tickets string
 }
+
+type staticSecure struct{ Name, Chain, Key string }
 
 type staticService struct {
 	Name string
@@ -158,6 +195,9 @@ func staticWorld(w *world, port int, edge bool) staticInput {
 // staticConfig returns an Envoy configuration.
 func staticConfig(in staticInput) (string, error) {
 	t, err := template.New("static").Parse(staticTemplate)
+	if err == nil {
+		_, err = t.New("manager").Parse(strings.TrimRight(staticManager, "\n"))
+	}
 	if err != nil {
 		return "", fmt.Errorf("parse the static configuration: %w", err)
 	}

@@ -50,6 +50,12 @@ func (w *world) moveHost(i int) { w.goesTo[i] = (w.goesTo[i] + 1) % len(w.servic
 // hostName returns the DNS name of a host: "h00042.load.test".
 func hostName(i int) string { return fmt.Sprintf("h%05d.load.test", i) }
 
+// objectName returns the name of the objects of a host: "h00042".
+func objectName(i int) string {
+	name, _, _ := strings.Cut(hostName(i), ".")
+	return name
+}
+
 // serviceHost returns the DNS name of the service of a backend.
 func serviceHost(name string) string { return name + ".load.internal" }
 
@@ -103,7 +109,7 @@ func (w *world) hostFile(i int) file { return w.hostFileTo(i, w.backendOf(i)) }
 func (w *world) hostFileTo(i int, service string) file {
 	fixed := w.services[i%len(w.services)].name
 	canary := w.services[(i+1)%len(w.services)].name
-	name, _, _ := strings.Cut(hostName(i), ".")
+	name := objectName(i)
 	return file{"hosts/" + name + ".yaml", fmt.Sprintf(`apiVersion: networking.istio.io/v1
 kind: VirtualService
 metadata: {name: %s}

@@ -89,6 +89,7 @@ func SecretName(c Credential, ca bool) string {
 // sent, or for [OnDemandNoName]; the longest name that covers it answers.
 func OnDemandName(host string) string { return host }
 
+// Names that are there once.
 const (
 	// OnDemandNoName is what a chain asks for when a client sent no server name.
 	OnDemandNoName = "__default__"
@@ -105,12 +106,23 @@ func QUICName(b Bind) string { return ListenerName(b) + "_quic" }
 // The extension configs of the scoped layout; see package gateway.
 const (
 	ExtensionFallback        = "sluice.fallback"
-	ExtensionFallbackUpgrade = "sluice.fallback.upgrade"
+	ExtensionFallbackUpgrade = "sluice.upgrade"
 	// HeaderScope carries the scope key inside Envoy; clients cannot set it.
 	HeaderScope = "x-sluice-scope"
 	// HeaderReason says on a response of Sluice's own why it is not the
 	// destination's.
 	HeaderReason = "x-sluice-reason"
+)
+
+// The names of the HTTP filters that a route steers: keys of
+// typed_per_filter_config. They are short on purpose. Envoy looks them up for
+// every request, and names of up to 22 bytes lie in the map itself: with ten
+// thousand hosts, whose maps are never in a cache, that is a tenth of all misses.
+const (
+	FilterFault = "sluice.fault"
+	FilterCORS  = "sluice.cors"
+	// FilterState takes what a route says of its dynamic destination.
+	FilterState = "sluice.state"
 )
 
 // AnyAddress is the address of a server without a bind.

@@ -93,4 +93,7 @@ type Opaque struct {
 	Meta
 	// Content holds the object's entries, by key. Treat every value as secret.
 	Content map[string][]byte
+	// Before is the content that this object took the place of, if it is better;
+	// nil otherwise. No decoder sets it.
+	Before map[string][]byte
 }

@@ -24,14 +24,6 @@ import (
 	"github.com/sluicegw/sluice/model"
 )
 
-// The filters that a route configures; gateway puts them into the chain under
-// these names.
-const (
-	filterFault = "envoy.filters.http.fault"
-	filterCORS  = "envoy.filters.http.cors"
-	filterState = "envoy.filters.http.set_filter_state"
-)
-
 // validated is a message that knows its own rules.
 type validated interface {
 	proto.Message
@@ -62,7 +54,7 @@ func perFilter(in *HostInput, by model.Ref, rule *model.HTTPRule) (map[string]*a
 		if p := checkInjection(by, rule); p != nil {
 			return nil, p
 		}
-		if p := add(filterFault, ".fault", httpFault(rule.Inject)); p != nil {
+		if p := add(model.FilterFault, ".fault", httpFault(rule.Inject)); p != nil {
 			return nil, p
 		}
 	}
@@ -70,12 +62,12 @@ func perFilter(in *HostInput, by model.Ref, rule *model.HTTPRule) (map[string]*a
 		if p := checkCORS(by, rule); p != nil {
 			return nil, p
 		}
-		if p := add(filterCORS, ".corsPolicy", corsPolicy(rule.CORS)); p != nil {
+		if p := add(model.FilterCORS, ".corsPolicy", corsPolicy(rule.CORS)); p != nil {
 			return nil, p
 		}
 	}
 	if t := dynamicTarget(in, rule); t != nil {
-		if p := add(filterState, ".route", dynamicPort(t.Port)); p != nil {
+		if p := add(model.FilterState, ".route", dynamicPort(t.Port)); p != nil {
 			return nil, p
 		}
 	}

@@ -26,6 +26,7 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/durationpb"
 
+	"github.com/sluicegw/sluice/model"
 	"github.com/sluicegw/sluice/test/envoytest"
 	"github.com/sluicegw/sluice/xds/sim"
 )
@@ -69,8 +70,8 @@ func bootstrap(t testing.TB, hosts map[string]*routev3.VirtualHost, upstreams []
 			UpgradeConfigs: []*hcmv3.HttpConnectionManager_UpgradeConfig{{UpgradeType: "CONNECT"}},
 			RouteSpecifier: &hcmv3.HttpConnectionManager_RouteConfig{RouteConfig: rc},
 			HttpFilters: []*hcmv3.HttpFilter{
-				filter(t, "envoy.filters.http.cors", &corsv3.Cors{}),
-				filter(t, "envoy.filters.http.fault", &faultv3.HTTPFault{}),
+				filter(t, model.FilterCORS, &corsv3.Cors{}),
+				filter(t, model.FilterFault, &faultv3.HTTPFault{}),
 				filter(t, "envoy.filters.http.router", &routerv3.Router{}),
 			},
 		}

@@ -126,9 +126,9 @@ func fences() []fence {
 		},
 		{
 			[]string{"github.com/fsnotify/fsnotify"},
-			[]string{"config/file"},
+			[]string{"config/file", "tls/pemfile"},
 			true,
-			"files are watched in one place",
+			"objects are watched in one place, the files that they name in another",
 		},
 		{
 			[]string{"github.com/urfave/cli/"},

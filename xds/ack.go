@@ -51,8 +51,10 @@ func (s *stream) took(rs []*model.Resource) {
 		h.taken, h.stale = r, false
 		sub.have[r.Name] = h
 		delete(s.wants, r.ResourceName)
-		for _, n := range r.Needs {
-			s.want(n)
+		if !alias(r) {
+			for _, n := range r.Needs {
+				s.want(n)
+			}
 		}
 		if r.Type == model.TypeListener {
 			s.tookListener(r)
@@ -202,7 +204,7 @@ func (s *stream) refused(r *model.Resource, detail string) {
 		sub.have[r.Name] = h
 	}
 	j := Rejection{
-		Resource: r.ResourceName, Hash: r.Hash, Detail: detail, At: s.srv.opts.Now(),
+		Resource: published(r).ResourceName, Hash: r.Hash, Detail: detail, At: s.srv.opts.Now(),
 		Bind: r.Type == model.TypeListener && bindFailed(detail),
 	}
 	if h.taken != nil {

@@ -284,7 +284,8 @@ func (c *client) next() *discovery.DeltaDiscoveryResponse {
 }
 
 // expect waits for a response and compares it, written as
-// "cluster +a=1 +b=2 -c": a has content 1, c is removed.
+// "cluster +a=1 +b=2 -c": a has content 1, c is removed. "secret +a.b=1(*.b)" is
+// what was published as *.b, under the name a.b.
 func (c *client) expect(want string) *discovery.DeltaDiscoveryResponse {
 	c.t.Helper()
 	resp := c.next()
@@ -303,8 +304,13 @@ func (c *client) take(want string) {
 func render(resp *discovery.DeltaDiscoveryResponse) string {
 	words := []string{model.ResourceType(resp.TypeUrl).Short()}
 	for _, r := range resp.Resources {
-		words = append(words, "+"+r.Name+"="+content(r.Resource.Value))
-		if want := strconv.FormatUint(xxhash.Sum64(r.Resource.Value), 16); r.Version != want {
+		bytes, origin := r.Resource.Value, ""
+		if plain, ok := strings.CutSuffix(string(bytes), "\n"+string(rune(len(r.Name)))+r.Name); ok {
+			bytes = []byte(plain)
+			origin = "(" + plain[strings.IndexByte(plain, '/')+1:strings.LastIndexByte(plain, '=')] + ")"
+		}
+		words = append(words, "+"+r.Name+"="+content(bytes)+origin)
+		if want := strconv.FormatUint(xxhash.Sum64(bytes), 16); r.Version != want {
 			words = append(words, "version "+r.Version+" is not "+want)
 		}
 	}

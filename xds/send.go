@@ -111,7 +111,7 @@ func (s *stream) sendOne(b batch, rs []*model.Resource, removed []string) {
 	for i, r := range rs {
 		msg.Resources[i] = &discovery.Resource{
 			Name: r.Name, Version: version(r),
-			Resource: &anypb.Any{TypeUrl: string(r.Type), Value: r.Bytes},
+			Resource: &anypb.Any{TypeUrl: string(r.Type), Value: wire(r)},
 		}
 		size += len(r.Bytes)
 	}

@@ -120,10 +120,11 @@ func (s *Server) DeltaAggregatedResources(
 }
 
 // GRPCOptions returns what a gRPC server for proxies should be made with: room
-// for the versions that a large proxy brings along, and an end for streams
-// whose peer vanished.
+// for the versions that a large proxy brings along, an end for streams whose
+// peer vanished, and a codec that server names of clients cannot break.
 func GRPCOptions() []grpc.ServerOption {
 	return []grpc.ServerOption{
+		grpc.ForceServerCodecV2(newCodec()),
 		grpc.MaxRecvMsgSize(64 << 20),
 		grpc.MaxSendMsgSize(64 << 20),
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: 30 * time.Second, Timeout: 10 * time.Second}),

@@ -9,7 +9,9 @@
 // which version of a resource is served after a proxy refused the newest one.
 //
 // A resource here is a type, a name, bytes and a hash; this package does not
-// look into the bytes. It reads package model only for those words.
+// look into the bytes. It reads package model only for those words. Secrets whose
+// name has no slash are certificates of hosts: they answer for every server name
+// that their host covers (ondemand.go).
 package xds
 
 import (
@@ -195,6 +197,7 @@ func (s *Store) take(ses *session, taken []*model.Resource) bool {
 	defer s.mu.Unlock()
 	settled := false
 	for _, r := range taken {
+		r = published(r)
 		if j, ok := ses.node.rejections[r.ResourceName]; ok && j.Hash == r.Hash {
 			delete(ses.node.rejections, r.ResourceName)
 			settled = true

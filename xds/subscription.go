@@ -80,8 +80,12 @@ func (s *stream) unsubscribe(sub *subscription, names []string) {
 
 // forget drops what the stream knows of a name that the proxy let go.
 func (s *stream) forget(sub *subscription, name string) {
+	n := model.ResourceName{Type: sub.typ, Name: name}
 	delete(sub.have, name)
-	delete(s.wants, model.ResourceName{Type: sub.typ, Name: name})
+	delete(s.wants, n)
+	if onDemand(n) {
+		s.view.drop(name)
+	}
 	switch sub.typ {
 	case model.TypeEndpoint:
 		delete(s.force, name)
@@ -104,6 +108,9 @@ func (s *stream) subscribe(sub *subscription, req *discovery.DeltaDiscoveryReque
 		h := sub.have[name]
 		h.named = true
 		sub.have[name] = h
+		if onDemand(model.ResourceName{Type: sub.typ, Name: name}) {
+			s.view.ask(name)
+		}
 		names = append(names, name)
 	}
 	var versions map[string]string

@@ -24,6 +24,8 @@ type view struct {
 	// wait for them.
 	quick map[model.ResourceName]struct{}
 	held  map[model.ResourceName]struct{}
+	// asked is what the stream asks for by server name; see ondemand.go.
+	asked asked
 	// wake has a token when something changed.
 	wake chan struct{}
 }
@@ -71,6 +73,18 @@ func (v *view) signal() {
 }
 
 func (v *view) mark(n model.ResourceName, before, after *model.Resource) {
+	v.dirty(n, before)
+	switch n.Type {
+	case model.TypeSecret:
+		v.asked.touch(n.Name, before == nil)
+	case model.TypeCluster, model.TypeListener:
+		v.hold(before)
+		v.hold(after)
+	}
+}
+
+// dirty notes that n is no longer what the view shows.
+func (v *view) dirty(n model.ResourceName, before *model.Resource) {
 	if v.old == nil {
 		v.old = make(map[model.ResourceName]*model.Resource)
 	}
@@ -83,9 +97,6 @@ func (v *view) mark(n model.ResourceName, before, after *model.Resource) {
 			v.quick = make(map[model.ResourceName]struct{})
 		}
 		v.quick[n] = struct{}{}
-	case model.TypeCluster, model.TypeListener:
-		v.hold(before)
-		v.hold(after)
 	}
 }
 
@@ -106,6 +117,7 @@ func (v *view) hold(r *model.Resource) {
 func (v *view) advance() *delta {
 	v.store.mu.Lock()
 	defer v.store.mu.Unlock()
+	v.follow()
 	if v.gen == v.store.gen && len(v.old) == 0 {
 		return nil
 	}
@@ -117,7 +129,7 @@ func (v *view) advance() *delta {
 	v.gen, v.old, v.held, v.quick = v.store.gen, nil, nil, nil
 	for n := range d.old {
 		into := d.upserts
-		if v.store.entry(n) == nil {
+		if v.store.answering(n) == nil {
 			into = d.removals
 		}
 		into[n.Type] = append(into[n.Type], n.Name)
@@ -142,14 +154,14 @@ func (v *view) look(t model.ResourceType, names []string) []seen {
 }
 
 func (v *view) lookOne(n model.ResourceName) seen {
-	if old, ok := v.old[n]; ok {
+	if old, ok := v.old[n]; ok && !onDemand(n) {
 		return seen{res: old}
 	}
-	e := v.store.entry(n)
+	e := v.store.answering(n)
 	if e == nil {
 		return seen{}
 	}
-	r := e.serving()
+	r := under(e.serving(), n.Name)
 	return seen{res: r, withheld: r == nil}
 }
 
@@ -176,6 +188,7 @@ func (v *view) names(t model.ResourceType) []string {
 func (v *view) takeQuick(ok func(model.ResourceName) bool) map[model.ResourceType][]*model.Resource {
 	v.store.mu.Lock()
 	defer v.store.mu.Unlock()
+	v.follow()
 	var out map[model.ResourceType][]*model.Resource
 	for n := range v.quick {
 		if _, dirty := v.old[n]; !dirty {
@@ -184,7 +197,7 @@ func (v *view) takeQuick(ok func(model.ResourceName) bool) map[model.ResourceTyp
 		if _, held := v.held[n]; held {
 			continue
 		}
-		e := v.store.entry(n)
+		e := v.store.answering(n)
 		if e == nil || e.serving() == nil || !ok(n) {
 			continue
 		}
@@ -192,7 +205,7 @@ func (v *view) takeQuick(ok func(model.ResourceName) bool) map[model.ResourceTyp
 		if out == nil {
 			out = make(map[model.ResourceType][]*model.Resource)
 		}
-		out[n.Type] = append(out[n.Type], e.serving())
+		out[n.Type] = append(out[n.Type], under(e.serving(), n.Name))
 	}
 	v.quick = nil
 	return out

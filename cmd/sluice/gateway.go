@@ -39,6 +39,7 @@ type gateway struct {
 	source     *file.Source
 	pipeline   *pipeline
 	supervisor *proxy.Supervisor
+	certs      *certificates
 	server     *grpc.Server
 	xdsSocket  net.Listener
 	admin      net.Listener
@@ -88,6 +89,10 @@ func newGateway(ctx context.Context, o runOptions) (*gateway, error) {
 	if g.xdsSocket, err = xds.ListenUnix(socket); err != nil {
 		return nil, fmt.Errorf("use data directory %s: %w; if another sluice uses it, name another with --data-dir", o.dataDir, err)
 	}
+	if g.certs, err = newCertificates(certificateOptions{dataDir: o.dataDir, acme: o.acme, registerer: g.registry, log: o.log}); err != nil {
+		return nil, err
+	}
+	g.o.fleet.ACME = fleetACME(g.certs.acme, o.acme)
 	g.wire(envoy, socket)
 	return g, nil
 }
@@ -101,11 +106,12 @@ func (g *gateway) wire(envoy proxy.Binary, socket string) {
 	g.store = xds.NewStore()
 	g.board = status.NewBoard(time.Now, g.announce, localNode)
 	g.source = file.New(file.Options{Dirs: g.o.dirs, Log: g.log, Now: time.Now})
-	compiler := compile.New(compile.Options{Kinds: kinds(), ScopedAbove: g.o.scopedAbove, Fleet: g.o.fleet})
+	compiler := compile.New(compile.Options{Kinds: kinds(), ScopedAbove: g.o.scopedAbove, Fleet: g.o.fleet, Prepare: g.certs.prepare})
 	g.pipeline = &pipeline{
 		compiler: compiler, store: g.store, board: g.board, locate: g.source.Locate,
 		refused: make(chan struct{}, 1), seen: map[model.ResourceName]compile.Refusal{},
 		log: g.log, metrics: newPipelineMetrics(g.registry), onSettings: g.takeSettings, verify: g.o.verify,
+		mail: g.certs.mail, onWants: g.certs.want,
 	}
 	g.server = grpc.NewServer(xds.GRPCOptions()...)
 	xds.NewServer(g.store, xds.Options{
@@ -128,6 +134,7 @@ func (g *gateway) wire(envoy proxy.Binary, socket string) {
 // announce logs that a change is true.
 func (g *gateway) announce(l status.Live) {
 	g.log.Info("live", "generation", l.Generation, "objects", l.Objects, "on", liveMessage(l), "took", l.Took)
+	g.certs.live(l.Generation)
 	if l.Generation == 1 {
 		for _, r := range g.store.Resources(model.TypeListener) {
 			g.log.Info("listening", "listener", r.Name)
@@ -163,6 +170,7 @@ func (g *gateway) run(ctx context.Context) error {
 	group.Go(func() error { return ignoreClosed(g.server.Serve(g.xdsSocket)) })
 	group.Go(func() error { return ignoreClosed(admin.Serve(g.admin)) })
 	group.Go(func() error { return g.restarts(life) })
+	group.Go(func() error { return g.certs.run(life) })
 	group.Go(func() error {
 		defer end() // the last user of the others is gone
 		return g.supervisor.Run(serving)
@@ -259,6 +267,8 @@ func (g *gateway) console() http.Handler {
 		Proxy: func(r *http.Request, path string) (*http.Response, error) {
 			return g.supervisor.Admin(r.Context(), http.MethodGet, path)
 		},
+		Certificates: func() any { return g.certs.documents() },
+		Renew:        g.certs.acme.Renew, Revoke: g.certs.acme.Revoke,
 		Profiling: g.o.pprof, Log: g.log,
 	})
 }

@@ -64,7 +64,7 @@ func newApp() *cli.App {
 		Suggest:              true,
 		EnableBashCompletion: true,
 		Commands: []*cli.Command{
-			runCommand(), validateCommand(), translateCommand(), waitCommand(), statusCommand(), versionCommand(),
+			runCommand(), validateCommand(), translateCommand(), waitCommand(), statusCommand(), certificatesCommand(), versionCommand(),
 			completionCommand(), manCommand(),
 		},
 		OnUsageError: usageError,

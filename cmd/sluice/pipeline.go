@@ -30,6 +30,13 @@ type pipeline struct {
 	onSettings func(model.Settings)
 	// refused has a token when the proxies' refusals changed.
 	refused chan struct{}
+	// mail brings what resources depend on beside objects.
+	mail *mailbox
+	// onWants is told what the compiler wants to know, and the generation that
+	// answers for it.
+	onWants func(compile.Wants, status.Generation)
+	wants   *compile.Wants                         // as told
+	latest  status.Generation                      // as published
 	seen    map[model.ResourceName]compile.Refusal // taken to the compiler
 	mark    uint64                                 // of the endpoints that the release timer runs for; 0 when it does not
 	// verify compares now and then with a compilation from scratch.
@@ -52,7 +59,12 @@ func (p *pipeline) run(ctx context.Context, steps <-chan config.Step) error {
 	var batch []config.Step
 	release := time.NewTimer(time.Hour)
 	defer release.Stop()
+	due := time.NewTimer(time.Hour)
+	defer due.Stop()
 	for {
+		if p.wants != nil && !p.wants.Due.IsZero() {
+			due.Reset(time.Until(p.wants.Due))
+		}
 		if mark, any := p.compiler.Lingers(); any && p.mark == 0 {
 			p.mark = mark
 			release.Reset(lingerTime)
@@ -67,6 +79,12 @@ func (p *pipeline) run(ctx context.Context, steps <-chan config.Step) error {
 			if p.taken > 0 {
 				p.refuse()
 			}
+			continue
+		case <-p.mail.wake:
+			p.learn(p.mail.take())
+			continue
+		case <-due.C:
+			p.learn([]compile.Facts{{Now: time.Now()}})
 			continue
 		case s := <-steps:
 			batch = append(batch, s)
@@ -100,7 +118,9 @@ func (p *pipeline) take(batch []config.Step) {
 	p.board.Report(model.Report{By: "source", Problems: batch[len(batch)-1].Problems})
 	p.board.Report(res.Reports...)
 	gen := p.store.Publish(res.Change)
-	p.board.Publish(changeOf(status.Generation(gen), batch))
+	p.latest = status.Generation(gen)
+	p.board.Publish(changeOf(p.latest, batch))
+	p.follow()
 	p.metrics.observe(compiled.Sub(start), res)
 	p.onSettings(p.compiler.Settings())
 	p.logProblems(batch[len(batch)-1].Problems, res.Reports)
@@ -111,6 +131,32 @@ func (p *pipeline) take(batch []config.Step) {
 		if err := p.compiler.Verify(); err != nil {
 			p.log.Error("incremental result is wrong; please report it", "error", err)
 		}
+	}
+}
+
+// learn compiles and publishes facts as one generation. Before the first objects
+// they are only kept.
+func (p *pipeline) learn(facts []compile.Facts) {
+	start := time.Now()
+	res := p.compiler.Learn(facts...)
+	if p.taken == 0 {
+		return
+	}
+	p.board.Report(res.Reports...)
+	p.metrics.observe(time.Since(start), res)
+	if !res.Change.Empty() {
+		p.latest = status.Generation(p.store.Publish(res.Change))
+		p.board.Publish(status.Change{Generation: p.latest, At: start})
+	}
+	p.follow()
+	p.logProblems(nil, res.Reports)
+}
+
+// follow passes on what the compiler wants to know now.
+func (p *pipeline) follow() {
+	if w := p.compiler.Wants(); w != p.wants {
+		p.wants = w
+		p.onWants(*w, p.latest)
 	}
 }
 

@@ -16,6 +16,7 @@ import (
 	"github.com/sluicegw/sluice/compile"
 	"github.com/sluicegw/sluice/model"
 	"github.com/sluicegw/sluice/proxy"
+	"github.com/sluicegw/sluice/tls/acme"
 )
 
 // localNode is the id of the one Envoy of a machine.
@@ -34,6 +35,7 @@ type runOptions struct {
 	keepEnvoy   bool
 	verify      bool
 	pprof       bool
+	acme        acme.Options
 	log         *slog.Logger
 }
 
@@ -45,7 +47,7 @@ func runCommand() *cli.Command {
 			"as a new version of its binary does by itself.\n\n" +
 			"Examples:\n  sluice run examples/quickstart\n  sluice run --envoy /usr/local/bin/envoy --admin 127.0.0.1:9900 /etc/sluice\n" +
 			"  sluice run --log-format json --drain-time 60s routes/ services/",
-		Flags: []cli.Flag{
+		Flags: append([]cli.Flag{
 			&cli.StringFlag{Name: "envoy", Usage: "`PATH` of the Envoy to run; else $SLUICE_ENVOY, else the one on $PATH"},
 			&cli.StringFlag{Name: "admin", Value: defaultAdmin, EnvVars: []string{"SLUICE_ADMIN"}, Usage: "`ADDR` of the admin API"},
 			&cli.StringFlag{Name: "data-dir", EnvVars: []string{"SLUICE_DATA_DIR"}, Usage: "`DIR` for what must survive a restart (default: in the user's state directory)"},
@@ -60,7 +62,7 @@ func runCommand() *cli.Command {
 			&cli.BoolFlag{Name: "pprof", Usage: "serve /debug/pprof on the admin address"},
 			&cli.StringFlag{Name: "log-level", Value: "info", EnvVars: []string{"SLUICE_LOG_LEVEL"}, Usage: "debug, info, warn or error"},
 			&cli.StringFlag{Name: "log-format", Value: "text", EnvVars: []string{"SLUICE_LOG_FORMAT"}, Usage: "text or json"},
-		},
+		}, acmeFlags()...),
 		Action: func(c *cli.Context) error {
 			o, err := runOptionsOf(c)
 			if err != nil {
@@ -91,8 +93,11 @@ func runOptionsOf(c *cli.Context) (runOptions, error) {
 		return o, err
 	}
 	if o.dataDir == "" {
-		o.dataDir, err = defaultDataDir(o.admin)
+		if o.dataDir, err = defaultDataDir(o.admin); err != nil {
+			return o, err
+		}
 	}
+	o.acme, err = acmeOptionsOf(c, o.dataDir)
 	return o, err
 }
 

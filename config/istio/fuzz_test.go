@@ -104,9 +104,10 @@ func checkValue(t *testing.T, value model.Value, problems []model.Problem) {
 		for _, s := range v.Servers {
 			tls := s.Protocol == model.ProtocolHTTPS || s.Protocol == model.ProtocolTLS
 			served := s.Protocol.IsHTTP() || s.Protocol.IsStream() || s.Protocol == model.ProtocolUDP || tls
-			if !served || s.Passthrough != tls || s.HTTPSRedirect && !s.Protocol.IsHTTP() || len(s.Hosts) == 0 || s.Bind.Port == 0 || s.Bind.Port > 65535 || s.Bind.Address == "" {
+			if !served || tls != (s.Passthrough || s.TLS != nil) || s.Passthrough && s.TLS != nil || s.HTTPSRedirect && !s.Protocol.IsHTTP() || len(s.Hosts) == 0 || s.Bind.Port == 0 || s.Bind.Port > 65535 || s.Bind.Address == "" {
 				t.Errorf("server %+v cannot be served", s)
 			}
+			checkServerTLS(t, s.TLS)
 		}
 	case *model.RouteSet:
 		for _, h := range v.Hosts {
@@ -134,6 +135,38 @@ func checkValue(t *testing.T, value model.Value, problems []model.Problem) {
 	case *model.Workload:
 		if v.Endpoint.Address == "" {
 			t.Errorf("endpoint %+v", v.Endpoint)
+		}
+	}
+}
+
+func checkServerTLS(t *testing.T, s *model.ServerTLS) {
+	t.Helper()
+	if s == nil {
+		return
+	}
+	if n := len(s.Certificates); (n > 0) == (s.Automation != "") || n > 2 || n != len(s.CertificateFields) {
+		t.Errorf("certificates %+v", *s)
+	}
+	if simple := s.Mode == model.ServerTLSSimple; simple != (len(s.Authorities) == 0) || simple == (s.AuthoritiesField != "") ||
+		simple && len(s.SubjectAltNames)+len(s.SPKI)+len(s.Hashes) > 0 || !simple && s.HTTP3 {
+		t.Errorf("mode %+v", *s)
+	}
+	for _, c := range slices.Concat(s.Certificates, s.Authorities) {
+		if c.Name != "" == (c.CertificateFile+c.KeyFile+c.AuthorityFile != "") || (c.CertificateFile == "") != (c.KeyFile == "") || strings.ContainsAny(c.Name, "/:") {
+			t.Errorf("credential %+v", c)
+		}
+	}
+	for _, digest := range slices.Concat(s.SPKI, s.Hashes) {
+		if len(digest) != 44 && len(digest) != 64 {
+			t.Errorf("digest %q", digest)
+		}
+	}
+	if s.MaxVersion != "" && s.MinVersion > s.MaxVersion {
+		t.Errorf("versions %s to %s", s.MinVersion, s.MaxVersion)
+	}
+	for _, name := range s.CipherSuites {
+		if !check.IsCipherSuite(name) {
+			t.Errorf("cipher suite %q", name)
 		}
 	}
 }

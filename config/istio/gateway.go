@@ -25,11 +25,11 @@ func (r reader) gateway(in *networking.Gateway) model.Value {
 	if r.Any(spec.Field("selector")) {
 		return g // with part of the selector it would open ports on more proxies
 	}
-	proxies, connections := r.gatewayAnnotations()
+	options := r.serverOptions()
 	portNames := map[string]bool{}
 	for i, s := range in.GetServers() {
 		at := servers.Element(i)
-		server, ok := r.server(at, s)
+		server, ok := r.server(at, s, options)
 		if !ok {
 			continue
 		}
@@ -38,45 +38,71 @@ func (r reader) gateway(in *networking.Gateway) model.Value {
 				strict.Quote(server.PortName)))
 		}
 		portNames[server.PortName] = true
-		server.MaxConnections = connections
-		if server.Protocol != model.ProtocolUDP {
-			server.ProxyProtocol = proxies
-		}
 		g.Servers = append(g.Servers, server)
 	}
 	return g
 }
 
-// gatewayAnnotations reads what is beyond the API, for every server: from whom
-// the PROXY protocol is taken, and the bound of connections.
-func (r reader) gatewayAnnotations() (*model.ProxyProtocolIn, uint32) {
-	var proxies *model.ProxyProtocolIn
-	var connections uint32
-	if text, given := r.Meta.Annotations[annotation.ProxyProtocol]; given {
-		var faults []string
-		proxies, faults = annotation.ParseProxyProtocol(text)
-		for _, f := range faults {
-			r.Note(annotationPath(annotation.ProxyProtocol), strict.Invalid("%s", f))
-		}
-	}
-	if text, given := r.Meta.Annotations[annotation.MaxConnections]; given {
-		var fault string
-		if connections, fault = annotation.ParseMaxConnections(text); fault != "" {
-			r.Note(annotationPath(annotation.MaxConnections), strict.Invalid("%s", fault))
-		}
-	}
-	return proxies, connections
+// serverOptions is what is beyond the API: what a gateway's annotations say of
+// each of its servers.
+type serverOptions struct {
+	proxies     *model.ProxyProtocolIn // from whom the PROXY protocol is taken
+	connections uint32                 // the bound of open connections
+	automatic   bool                   // certificates that are not named come from an ACME authority
+	layout      model.ChainLayout
+	http3       bool
 }
 
-func (r reader) server(at *strict.Path, in *networking.Server) (model.Server, bool) {
+func (r reader) serverOptions() serverOptions {
+	var o serverOptions
+	for name, read := range map[string]func(text string) []string{
+		annotation.ProxyProtocol: func(text string) (faults []string) {
+			o.proxies, faults = annotation.ParseProxyProtocol(text)
+			return faults
+		},
+		annotation.MaxConnections: func(text string) (faults []string) {
+			o.connections, faults = single(annotation.ParseMaxConnections(text))
+			return faults
+		},
+		annotation.TLS: func(text string) (faults []string) {
+			o.automatic, faults = single(annotation.ParseTLS(text))
+			return faults
+		},
+		annotation.TLSLayout: func(text string) (faults []string) {
+			o.layout, faults = single(annotation.ParseTLSLayout(text))
+			return faults
+		},
+		annotation.HTTP3: func(text string) (faults []string) {
+			o.http3, faults = single(annotation.ParseHTTP3(text))
+			return faults
+		},
+	} {
+		if text, given := r.Meta.Annotations[name]; given {
+			for _, fault := range read(text) {
+				r.Note(annotationPath(name), strict.Invalid("%s", fault))
+			}
+		}
+	}
+	return o
+}
+
+// single returns a value with its fault as a list, which is empty for none.
+func single[T any](value T, fault string) (T, []string) {
+	if fault == "" {
+		return value, nil
+	}
+	return value, []string{fault}
+}
+
+func (r reader) server(at *strict.Path, in *networking.Server, o serverOptions) (model.Server, bool) {
 	if r.At(at) {
 		return model.Server{}, false
 	}
 	s := model.Server{
-		Field:         at.String(),
-		Name:          in.GetName(),
-		PortName:      in.GetPort().GetName(),
-		HTTPSRedirect: in.GetTls().GetHttpsRedirect(),
+		Field:          at.String(),
+		Name:           in.GetName(),
+		PortName:       in.GetPort().GetName(),
+		MaxConnections: o.connections,
 	}
 	s.Protocol = r.serverPort(at.Field("port"), in.GetPort())
 	s.Bind = model.Bind{Address: r.bind(at.Field("bind"), in.GetBind()), Port: in.GetPort().GetNumber()}
@@ -84,10 +110,15 @@ func (r reader) server(at *strict.Path, in *networking.Server) (model.Server, bo
 	switch {
 	case s.Protocol.IsHTTP():
 		r.plainTLS(tls, in.GetTls())
+		s.HTTPSRedirect = in.GetTls().GetHttpsRedirect()
 	case s.Protocol == model.ProtocolHTTPS || s.Protocol == model.ProtocolTLS:
-		s.Passthrough = r.passthrough(tls, in.GetTls())
+		s.Passthrough = in.GetTls().GetMode() == networking.ServerTLSSettings_PASSTHROUGH
+		s.TLS = serverTLS{r, o, s.Protocol}.read(tls, in.GetTls())
 	case in.GetTls() != nil && !r.Any(tls):
 		r.Fail(tls, strict.Invalid("a server of protocol %s takes no tls block; the server is left out until it is removed, or the protocol is TLS", s.Protocol))
+	}
+	if s.Protocol != model.ProtocolUDP {
+		s.ProxyProtocol = o.proxies
 	}
 	s.Hosts = r.serverHosts(at.Field("hosts"), in.GetHosts())
 	usable := s.Protocol != "" && len(s.Hosts) > 0 &&
@@ -151,27 +182,6 @@ func (r reader) plainTLS(at *strict.Path, in *networking.ServerTLSSettings) {
 	if !proto.Equal(in, &networking.ServerTLSSettings{HttpsRedirect: in.GetHttpsRedirect()}) {
 		r.Fail(at, strict.Invalid("a server of a plain HTTP protocol may only say httpsRedirect here; the server is left out until the other fields are removed"))
 	}
-}
-
-// passthrough reads the tls block of a server that speaks TLS, and reports
-// whether the connections are passed on as they are.
-func (r reader) passthrough(at *strict.Path, in *networking.ServerTLSSettings) bool {
-	if r.Any(at) {
-		return false
-	}
-	if in == nil {
-		r.Fail(at, strict.Missing("tls is missing and the server is left out; add it with mode PASSTHROUGH"))
-		return false
-	}
-	if in.GetMode() != networking.ServerTLSSettings_PASSTHROUGH {
-		r.Fail(at.Field("mode"), strict.NotYet("mode %s is not supported yet and the server is left out; PASSTHROUGH is", in.GetMode()))
-		return false
-	}
-	if !proto.Equal(in, &networking.ServerTLSSettings{}) {
-		r.Fail(at, strict.Invalid("mode PASSTHROUGH, which is the default, goes with no other field and the server is left out; remove them"))
-		return false
-	}
-	return true
 }
 
 // serverHosts reads the hosts of a server: "dns", "namespace/dns", "./dns" for

@@ -1,16 +1,22 @@
 package e2e
 
 import (
+	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/rsa"
+	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/base64"
+	"encoding/hex"
 	"encoding/pem"
 	"math/big"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -73,15 +79,35 @@ func (a *authority) save(name, kind string, der []byte) string {
 	return path
 }
 
+// order is what a certificate is to be like.
+type order struct {
+	names       []string // DNS names; the first is the common name
+	rsa         bool     // the kind of key, else ECDSA
+	from, until time.Time
+}
+
 // issue makes a certificate for DNS names; the first is the common name.
 func (a *authority) issue(names ...string) leaf {
 	a.t.Helper()
+	return a.sign(order{names: names})
+}
+
+// sign makes a certificate; without times it is good for an hour before and
+// after now.
+func (a *authority) sign(o order) leaf {
+	a.t.Helper()
+	if o.from.IsZero() {
+		o.from, o.until = time.Now().Add(-time.Hour), time.Now().Add(time.Hour)
+	}
 	a.next++
-	key := newKey(a.t)
+	var key crypto.Signer = newKey(a.t)
+	if o.rsa {
+		key = newRSAKey(a.t)
+	}
 	template := &x509.Certificate{
-		SerialNumber: big.NewInt(a.next), Subject: pkix.Name{CommonName: names[0]}, DNSNames: names,
+		SerialNumber: big.NewInt(a.next), Subject: pkix.Name{CommonName: o.names[0]}, DNSNames: o.names,
 		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+		NotBefore: o.from, NotAfter: o.until,
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, a.cert, key.Public(), a.key)
 	if err != nil {
@@ -92,10 +118,56 @@ func (a *authority) issue(names ...string) leaf {
 		a.t.Fatal(err)
 	}
 	out := leaf{Certificate: tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, serial: template.SerialNumber}
-	out.certFile = a.save(names[0]+".pem", "CERTIFICATE", der)
-	out.keyFile = a.save(names[0]+".key", "PRIVATE KEY", keyDER)
+	file := strings.ReplaceAll(o.names[0], "*", "any")
+	out.certFile = a.save(file+".pem", "CERTIFICATE", der)
+	out.keyFile = a.save(file+".key", "PRIVATE KEY", keyDER)
 	out.certPEM, out.keyPEM = a.text(out.certFile), a.text(out.keyFile)
 	return out
+}
+
+func newRSAKey(t testing.TB) *rsa.PrivateKey {
+	t.Helper()
+	key, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return key
+}
+
+// encryptedKey is the key of l as `openssl` writes it with a passphrase.
+func (l leaf) encryptedKey(t testing.TB) string {
+	t.Helper()
+	out, err := exec.Command("openssl", "pkcs8", "-topk8", "-in", l.keyFile, "-passout", "pass:word").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(out)
+}
+
+// digest is the SHA-256 of the certificate in hexadecimal, pin that of its key in
+// base64.
+func (l leaf) digest() string {
+	sum := sha256.Sum256(l.Certificate.Certificate[0])
+	return hex.EncodeToString(sum[:])
+}
+
+func (l leaf) pin(t testing.TB) string {
+	t.Helper()
+	cert, err := x509.ParseCertificate(l.Certificate.Certificate[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	sum := sha256.Sum256(cert.RawSubjectPublicKeyInfo)
+	return base64.StdEncoding.EncodeToString(sum[:])
+}
+
+// secret is a Secret of kubernetes.io/tls, with more entries.
+func (l leaf) secret(name string, more ...string) string {
+	entries := map[string]string{"tls.crt": l.certPEM, "tls.key": l.keyPEM}
+	for i := 0; i+1 < len(more); i += 2 {
+		entries[more[i]] = more[i+1]
+	}
+	return secret(name, entries)
 }
 
 // revoke returns the file of a list with one certificate.

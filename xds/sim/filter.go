@@ -12,14 +12,14 @@ import (
 // alone.
 func filtered(out *Answer, route *routev3.Route) string {
 	for name, config := range route.GetTypedPerFilterConfig() {
-		switch name {
-		case "envoy.filters.http.fault":
-			f := &faultv3.HTTPFault{}
+		f := &faultv3.HTTPFault{}
+		switch {
+		case config.MessageIs(f):
 			if config.UnmarshalTo(f) != nil {
 				return "route.typed_per_filter_config: " + name
 			}
 			out.Fault = faultOf(f)
-		case "envoy.filters.http.cors":
+		case config.MessageIs(&corsv3.CorsPolicy{}):
 			if config.UnmarshalTo(&corsv3.CorsPolicy{}) != nil {
 				return "route.typed_per_filter_config: " + name
 			}

@@ -64,8 +64,8 @@ func TestMatcher(t *testing.T) {
 func TestWhatComesWithARoute(t *testing.T) {
 	table := `virtual_hosts: [{name: v, domains: ['*'], routes: [{name: r, match: {prefix: /}, stat_prefix: s,
   typed_per_filter_config: {
-    envoy.filters.http.cors: {'@type': type.googleapis.com/envoy.extensions.filters.http.cors.v3.CorsPolicy},
-    envoy.filters.http.fault: {'@type': type.googleapis.com/envoy.extensions.filters.http.fault.v3.HTTPFault,
+    sluice.cors: {'@type': type.googleapis.com/envoy.extensions.filters.http.cors.v3.CorsPolicy},
+    sluice.fault: {'@type': type.googleapis.com/envoy.extensions.filters.http.fault.v3.HTTPFault,
       delay: {fixed_delay: 2s, percentage: {numerator: 50}}, abort: {grpc_status: 14, percentage: {numerator: 5, denominator: TEN_THOUSAND}}}},
   route: {cluster: c, request_mirror_policies: [{cluster: m, runtime_fraction: {default_value: {numerator: 7, denominator: MILLION}}}]}}]}]`
 	want := sim.Answer{

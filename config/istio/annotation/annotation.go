@@ -21,6 +21,11 @@ const (
 	ProxyProtocol = "sluice.dev/proxy-protocol"
 	// MaxConnections is for gateways, see [ParseMaxConnections].
 	MaxConnections = "sluice.dev/max-connections"
+	// TLS, TLSLayout and HTTP3 are for gateways, see [ParseTLS],
+	// [ParseTLSLayout] and [ParseHTTP3].
+	TLS       = "sluice.dev/tls"
+	TLSLayout = "sluice.dev/tls-layout"
+	HTTP3     = "sluice.dev/http3"
 	// HealthCheck is for services, see [ParseHealthCheck].
 	HealthCheck = "sluice.dev/health-check"
 	// ExportTo is Istio's, for Kubernetes services: namespaces between commas,

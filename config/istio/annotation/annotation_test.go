@@ -104,3 +104,21 @@ func TestHealthCheck(t *testing.T) {
 		}
 	}
 }
+
+func TestTLS(t *testing.T) {
+	for text, want := range map[string]bool{"auto": true, "": false, "Auto": false, "off": false} {
+		if got, fault := ParseTLS(text); got != want || (fault == "") != want {
+			t.Errorf("tls %q: %v and fault %q, want %v", text, got, fault, want)
+		}
+	}
+	for text, want := range map[string]model.ChainLayout{"chains": model.ChainLayoutChains, "on-demand": model.ChainLayoutOnDemand, "": "", "auto": ""} {
+		if got, fault := ParseTLSLayout(text); got != want || (fault == "") != (want != "") {
+			t.Errorf("layout %q: %q and fault %q, want %q", text, got, fault, want)
+		}
+	}
+	for text, want := range map[string][2]bool{"true": {true, true}, "false": {false, true}, "": {}, "yes": {}, "True": {}} {
+		if got, fault := ParseHTTP3(text); got != want[0] || (fault == "") != want[1] {
+			t.Errorf("http3 %q: %v and fault %q, want %v", text, got, fault, want)
+		}
+	}
+}

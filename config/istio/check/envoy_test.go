@@ -1,13 +1,20 @@
 package check
 
 import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
 	"encoding/json"
+	"encoding/pem"
 	"fmt"
+	"math/big"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/sluicegw/sluice/test/envoytest"
 )
@@ -65,6 +72,14 @@ func validate(t *testing.T, routes []any) {
 		}},
 		"route_config": map[string]any{"virtual_hosts": []any{map[string]any{"name": "v", "domains": []any{"*"}, "routes": routes}}},
 	}
+	if out, err := validated(t, map[string]any{"filters": []any{map[string]any{"name": "hcm", "typed_config": manager}}}); err != nil {
+		t.Errorf("%v\n%s", err, out)
+	}
+}
+
+// validated returns what Envoy says of a listener with one filter chain.
+func validated(t *testing.T, chain map[string]any) (string, error) {
+	t.Helper()
 	bootstrap, err := json.Marshal(map[string]any{
 		"layered_runtime": map[string]any{"layers": []any{map[string]any{
 			"name": "static", "static_layer": map[string]any{"re2.max_program_size.error_level": 32768},
@@ -72,7 +87,7 @@ func validate(t *testing.T, routes []any) {
 		"static_resources": map[string]any{"listeners": []any{map[string]any{
 			"name":          "l",
 			"address":       map[string]any{"socket_address": map[string]any{"address": "127.0.0.1", "port_value": 0}},
-			"filter_chains": []any{map[string]any{"filters": []any{map[string]any{"name": "hcm", "typed_config": manager}}}},
+			"filter_chains": []any{chain},
 		}}},
 	})
 	if err != nil {
@@ -82,7 +97,50 @@ func validate(t *testing.T, routes []any) {
 	if err := os.WriteFile(file, bootstrap, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if out, err := exec.CommandContext(t.Context(), envoytest.Binary(t), "--mode", "validate", "-l", "error", "-c", file).CombinedOutput(); err != nil {
+	out, err := exec.CommandContext(t.Context(), envoytest.Binary(t), "--mode", "validate", "-l", "error", "-c", file).CombinedOutput()
+	return string(out), err
+}
+
+// TestEnvoyTakesTheCipherSuites shows a real Envoy all suites at once; it would
+// refuse the whole for one that it does not know.
+func TestEnvoyTakesTheCipherSuites(t *testing.T) {
+	known := append(cipherSuites(), olderCipherSuites()...)
+	certificate := selfSigned(t)
+	say := func(suites []string) (string, error) {
+		return validated(t, map[string]any{"transport_socket": map[string]any{"name": "tls", "typed_config": map[string]any{
+			"@type": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext",
+			"common_tls_context": map[string]any{
+				"tls_params":       map[string]any{"cipher_suites": suites},
+				"tls_certificates": []any{certificate},
+			},
+		}}})
+	}
+	if out, err := say(known); err != nil {
 		t.Errorf("%v\n%s", err, out)
 	}
+	if out, err := say(append(known, "AES128-SHA256")); err == nil || !strings.Contains(out, "AES128-SHA256") {
+		t.Errorf("a suite that does not exist is taken: %v\n%s", err, out)
+	}
+}
+
+// selfSigned returns a certificate with its key as Envoy reads them.
+func selfSigned(t *testing.T) map[string]any {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), DNSNames: []string{"a.example.com"}, NotAfter: time.Now().Add(time.Hour)}
+	certificate, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	private, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	inline := func(kind string, der []byte) map[string]any {
+		return map[string]any{"inline_bytes": pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der})}
+	}
+	return map[string]any{"certificate_chain": inline("CERTIFICATE", certificate), "private_key": inline("PRIVATE KEY", private)}
 }

@@ -74,6 +74,7 @@ func scenarioCommand(s loadtest.Scenario) *cli.Command {
 			&cli.IntFlag{Name: "starts", Value: s.Default.Starts, Usage: "how often the proxies of a comparison are started anew"},
 			&cli.IntFlag{Name: "routes", Value: s.Default.Routes, Usage: "routes of the one large host"},
 			&cli.IntFlag{Name: "connections", Value: s.Default.Connections, Usage: "connections that saturate a proxy"},
+			&cli.IntFlag{Name: "names", Value: s.Default.Names, Usage: "server names that no host has"},
 			&cli.StringFlag{Name: "out", Usage: "write the result to `FILE` instead of the standard output"},
 		),
 		Action: func(c *cli.Context) error { return runScenario(c, s) },
@@ -87,7 +88,7 @@ func runScenario(c *cli.Context, s loadtest.Scenario) error {
 	o := loadtest.Options{
 		Hosts: c.Int("hosts"), Services: c.Int("services"), Edits: c.Int("edits"), RPS: c.Int("rps"),
 		EditsPerSecond: c.Int("edits-per-second"), Seconds: c.Int("seconds"), Connections: c.Int("connections"),
-		Starts: c.Int("starts"), Routes: c.Int("routes"),
+		Starts: c.Int("starts"), Routes: c.Int("routes"), Names: c.Int("names"),
 	}
 	if c.IsSet("scoped-above") {
 		n := c.Int("scoped-above")

@@ -1,0 +1,143 @@
+package main
+
+import (
+	"fmt"
+	"net/url"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/sluicegw/sluice/compile"
+	"github.com/sluicegw/sluice/tls/acme"
+	"github.com/sluicegw/sluice/tls/acme/dns"
+	"github.com/sluicegw/sluice/tls/acme/storage"
+)
+
+const acmeCategory = "Automatic certificates"
+
+// acmeFlags say where automatic certificates come from.
+func acmeFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.StringFlag{
+			Name: "acme-email", EnvVars: []string{"SLUICE_ACME_EMAIL"}, Category: acmeCategory,
+			Usage: "`ADDRESS` for the authority; TLS servers that name no certificate then get one automatically",
+		},
+		&cli.StringSliceFlag{
+			Name: "acme-directory", EnvVars: []string{"SLUICE_ACME_DIRECTORY"}, Category: acmeCategory,
+			Usage: "`DIRECTORY` of an ACME authority: letsencrypt, letsencrypt-staging, zerossl, google, google-staging or a URL; " +
+				"repeat it for others that are tried in turn. Options follow a #: profile=, chain=, eab=KEYID:HMAC, roots=FILE, joined by &",
+		},
+		&cli.BoolFlag{Name: "acme-staging", EnvVars: []string{"SLUICE_ACME_STAGING"}, Category: acmeCategory, Usage: "short for --acme-directory letsencrypt-staging"},
+		&cli.StringFlag{
+			Name: "acme-dns", EnvVars: []string{"SLUICE_ACME_DNS"}, Category: acmeCategory,
+			Usage: "`HOW` DNS-01 records are published, which wildcards need: rfc2136://SERVER[:PORT]?key=NAME&secret=BASE64[&algorithm=hmac-sha256], " +
+				"exec:PROGRAM, or the URL of a hook; resolvers=HOST:PORT and propagation=DURATION may be added as parameters",
+		},
+		&cli.StringFlag{
+			Name: "acme-storage", EnvVars: []string{"SLUICE_ACME_STORAGE"}, Category: acmeCategory,
+			Usage: "`DIR` for certificates and accounts; several gateways may share it (default: certificates in the data directory)",
+		},
+	}
+}
+
+// acmeOptionsOf reads the flags.
+func acmeOptionsOf(c *cli.Context, dataDir string) (acme.Options, error) {
+	o := acme.Options{Email: c.String("acme-email")}
+	dir := c.String("acme-storage")
+	if dir == "" {
+		dir = filepath.Join(dataDir, "certificates")
+	}
+	o.Storage = storage.NewFile(dir)
+	directories := c.StringSlice("acme-directory")
+	if c.Bool("acme-staging") {
+		directories = append(directories, acme.LetsEncryptStaging)
+	}
+	for _, d := range directories {
+		issuer, err := issuerOf(d)
+		if err != nil {
+			return o, cli.Exit(fmt.Sprintf("sluice: --acme-directory: %v", err), 2)
+		}
+		o.Issuers = append(o.Issuers, issuer)
+	}
+	var err error
+	if o.DNS, err = dnsOf(c.String("acme-dns")); err != nil {
+		return o, cli.Exit(fmt.Sprintf("sluice: --acme-dns: %v", err), 2)
+	}
+	return o, nil
+}
+
+// issuerOf reads one directory with its options: "zerossl#eab=ID:HMAC".
+func issuerOf(text string) (acme.IssuerOptions, error) {
+	directory, options, _ := strings.Cut(text, "#")
+	o := acme.IssuerOptions{Directory: directory}
+	values, err := url.ParseQuery(options)
+	if err != nil {
+		return o, fmt.Errorf("the options of %q cannot be read; write them as profile=x&chain=y", directory)
+	}
+	for name := range values {
+		value := values.Get(name)
+		switch name {
+		case "profile":
+			o.Profile = value
+		case "chain":
+			o.PreferredChain = value
+		case "roots":
+			o.TrustedRootsFile = value
+		case "eab":
+			id, hmac, ok := strings.Cut(value, ":")
+			if !ok {
+				return o, fmt.Errorf("eab of %q is not KEYID:HMAC", directory)
+			}
+			o.EABKeyID, o.EABHMAC = id, hmac
+		default:
+			return o, fmt.Errorf("%q is no option of a directory; profile, chain, eab and roots are", name)
+		}
+	}
+	return o, nil
+}
+
+// dnsOf reads how DNS-01 records are published; nil for "".
+func dnsOf(text string) (*acme.DNS, error) {
+	if text == "" {
+		return nil, nil
+	}
+	u, err := url.Parse(text)
+	if err != nil {
+		return nil, fmt.Errorf("%q is no URL; write rfc2136://SERVER, exec:PROGRAM or the URL of a hook", text)
+	}
+	q := u.Query()
+	o := &acme.DNS{}
+	if r := q.Get("resolvers"); r != "" {
+		o.Resolvers = strings.Split(r, ",")
+	}
+	if p := q.Get("propagation"); p != "" {
+		if o.PropagationTimeout, err = time.ParseDuration(p); err != nil {
+			return nil, fmt.Errorf("propagation %q is no duration; write 2m, or -1s to ask no name server", p)
+		}
+	}
+	switch u.Scheme {
+	case "rfc2136":
+		o.Provider = &dns.Update{Server: u.Host, Key: q.Get("key"), Secret: q.Get("secret"), Algorithm: q.Get("algorithm")}
+	case "exec":
+		path := u.Opaque
+		if path == "" {
+			path = u.Path
+		}
+		o.Provider = dns.Command{Path: path}
+	case "http", "https":
+		q.Del("resolvers")
+		q.Del("propagation")
+		u.RawQuery = q.Encode()
+		o.Provider = dns.Endpoint{URL: u.String()}
+	default:
+		return nil, fmt.Errorf("%q is not known; write rfc2136://SERVER, exec:PROGRAM or the URL of a hook", u.Scheme)
+	}
+	return o, nil
+}
+
+// fleetACME says what the compiler may count on.
+func fleetACME(m *acme.Manager, o acme.Options) *compile.ACME {
+	return &compile.ACME{HTTP: m.HTTPAddress(), TLSALPN: m.TLSALPNAddress(), Wildcards: o.DNS != nil, Implied: o.Email != ""}
+}

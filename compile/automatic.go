@@ -1,0 +1,108 @@
+package compile
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+
+	"github.com/sluicegw/sluice/model"
+	"github.com/sluicegw/sluice/upstream"
+)
+
+// This file is about certificates that come by themselves: which hosts want one,
+// and how the challenges of the authority are answered.
+
+// ACME is what the fleet can do about certificates.
+type ACME struct {
+	// HTTP and TLSALPN are where challenges are answered, on the proxy's machine.
+	HTTP, TLSALPN netip.AddrPort
+	// Wildcards is set when DNS-01 can be answered.
+	Wildcards bool
+	// Implied is set when servers that name no certificate get one.
+	Implied bool
+}
+
+// unmanageable says why a host of a server gets no automatic certificate; "" if
+// it does.
+func (rs *rules) unmanageable(t *model.ServerTLS, host string) string {
+	acme := rs.fleet.ACME
+	switch {
+	case t.Automation == model.AutomationImplied && (acme == nil || !acme.Implied):
+		return fmt.Sprintf("no certificate is named, so host %q is closed; give the server a credentialName, or get certificates automatically with --acme-email or the annotation sluice.dev/tls: auto", host)
+	case acme == nil:
+		return fmt.Sprintf("automatic certificates are not available here, so host %q is closed; name a certificate", host)
+	case host == "*":
+		return `the host "*" is no name that an authority signs; write the names, or give the server a certificate`
+	case strings.HasPrefix(host, "*.") && !acme.Wildcards:
+		return fmt.Sprintf("host %q is a wildcard, which an authority signs only after a DNS-01 challenge, so it is closed; configure --acme-dns, or write the names", host)
+	}
+	return ""
+}
+
+// managedHostsOf returns the hosts of a gateway that want an automatic
+// certificate.
+func (rs *rules) managedHostsOf(gw *model.Gateway) (out []string) {
+	for i := range gw.Servers {
+		s := &gw.Servers[i]
+		if s.TLS == nil || s.TLS.Automation == model.AutomationNone {
+			continue
+		}
+		for _, h := range s.Hosts {
+			if rs.unmanageable(s.TLS, h.DNS) == "" {
+				out = append(out, h.DNS)
+			}
+		}
+	}
+	return out
+}
+
+// challengeAttachments puts the automatic exact hosts of a gateway on every
+// plain HTTP port, where HTTP-01 challenges come in.
+func (rs *rules) challengeAttachments(rd *reader, gw *model.Gateway) (out []attachment) {
+	hosts := rs.managedHostsOf(gw)
+	if len(hosts) == 0 {
+		return nil
+	}
+	for _, bind := range rs.httpBinds.read(rd, none{}) {
+		for _, h := range hosts {
+			if !strings.HasPrefix(h, "*") {
+				out = append(out, attachment{table: model.Table{Bind: bind}, host: h, by: gw.Ref, gateway: gatewayRef(gw)})
+			}
+		}
+	}
+	return out
+}
+
+// answersChallenges reports whether a virtual host answers HTTP-01 challenges.
+func (rs *rules) answersChallenges(rd *reader, key hostKey) bool {
+	return rs.fleet.ACME != nil && !key.table.TLS && len(rs.isManaged.read(rd, key.host)) > 0
+}
+
+// challengedOn returns the exact hosts of a bind that answer TLS-ALPN-01
+// challenges, sorted.
+func (rs *rules) challengedOn(rd *reader, bind model.Bind) (out []string) {
+	if rs.fleet.ACME == nil {
+		return nil
+	}
+	for _, h := range rs.managedHosts.read(rd, none{}) {
+		if strings.HasPrefix(h, "*") {
+			continue
+		}
+		if o := rs.ownerOf(rd, sniKey{bind, h}); o.server != nil && o.server.TLS != nil {
+			out = append(out, h)
+		}
+	}
+	return out
+}
+
+// buildChallengeClusters makes the ways to whoever answers challenges.
+func (rs *rules) buildChallengeClusters(_ *reader, _ none) resources {
+	var parts []part
+	for _, c := range []struct {
+		name string
+		at   netip.AddrPort
+	}{{model.ClusterChallengeHTTP, rs.fleet.ACME.HTTP}, {model.ClusterChallengeTLS, rs.fleet.ACME.TLSALPN}} {
+		parts = append(parts, part{name: model.ResourceName{Type: model.TypeCluster, Name: c.name}, msg: upstream.Fixed(c.name, c.at)})
+	}
+	return resourcesOf(parts...)
+}

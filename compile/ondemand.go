@@ -1,0 +1,79 @@
+package compile
+
+import (
+	"slices"
+
+	"github.com/sluicegw/sluice/model"
+	"github.com/sluicegw/sluice/tls"
+)
+
+// onDemandAbove is the number of names on a bind above which they share a chain
+// that fetches certificates when clients name them.
+//
+// Source: measured on Envoy 1.40, adding a chain costs 0.26 s among 1,000 and
+// 3.4 s among 10,000; on demand it costs 3 ms.
+const onDemandAbove = 2000
+
+// findOnDemand returns the one bind whose names share a chain: the names of its
+// secrets are what clients ask for, so two binds could not tell them apart.
+func (rs *rules) findOnDemand(rd *reader, _ none) model.Bind {
+	sharing, forced := rs.sharing.read(rd, none{}), rs.forced.read(rd, none{})
+	for _, b := range sharing {
+		if rs.shared.read(rd, b) {
+			return b
+		}
+	}
+	for _, b := range sharing {
+		if slices.Contains(forced, b) || rs.names.size.read(rd, shareKey{b, true}) > onDemandAbove {
+			return b
+		}
+	}
+	return model.Bind{}
+}
+
+// firstSharing returns the server whose settings the shared chain of a bind has;
+// nil if there is no such chain.
+func (rs *rules) firstSharing(rd *reader, bind model.Bind, names []string) *model.Server {
+	if len(names) == 0 || rs.onDemand.read(rd, none{}) != bind {
+		return nil
+	}
+	for _, name := range names {
+		if o := rs.ownerOf(rd, sniKey{bind, name}); o.server != nil && mayShare(o.server) {
+			return o.server
+		}
+	}
+	return nil
+}
+
+// demandShared demands the secrets of a part of the names on demand.
+func (rs *rules) demandShared(rd *reader, key bucketKey) none {
+	for _, h := range rs.sharedBuckets.read(rd, key) {
+		rs.sharedSecret.demand(rd, sniKey{key.table.Bind, h})
+	}
+	return none{}
+}
+
+// buildSharedSecret makes the secret of a name on demand.
+func (rs *rules) buildSharedSecret(rd *reader, key sniKey) resources {
+	c := rs.chain.read(rd, key)
+	if len(c.pairs) == 0 || !mayShare(c.server) {
+		return resources{} // reported by the chain
+	}
+	name := model.ResourceName{Type: model.TypeSecret, Name: model.OnDemandName(key.host)}
+	return rs.pairSecret(rd, name, rs.credential.read(rd, c.pairs[0]))
+}
+
+// ticketKeyBytes is the length of one key of session tickets.
+const ticketKeyBytes = 80
+
+func (rs *rules) buildTickets(rd *reader, _ none) resources {
+	var keys [][]byte
+	for key := range slices.Chunk([]byte(rs.tickets.read(rd, none{})), ticketKeyBytes) {
+		keys = append(keys, key)
+	}
+	if len(keys) == 0 {
+		return resources{}
+	}
+	name := model.ResourceName{Type: model.TypeSecret, Name: model.SecretTickets}
+	return resourcesOf(part{name: name, msg: tls.Tickets(name.Name, keys)})
+}

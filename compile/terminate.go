@@ -1,0 +1,317 @@
+package compile
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/sluicegw/sluice/gateway"
+	"github.com/sluicegw/sluice/model"
+)
+
+// This file is about TLS that ends at the gateway: who owns a server name, which
+// certificate it is answered with, and what a table must not answer.
+
+// sniKey is a server name, or a wildcard of them, on a bind.
+type sniKey struct {
+	bind model.Bind
+	host string
+}
+
+// shareKey is the server names of a bind by whether they may share one chain
+// that fetches certificates on demand.
+type shareKey struct {
+	bind   model.Bind
+	shared bool
+}
+
+// mayShare reports whether the hosts of a server can live in a chain that
+// fetches certificates on demand: nothing but a certificate sets them apart.
+func mayShare(s *model.Server) bool {
+	return s.TLS != nil && s.Protocol == model.ProtocolHTTPS && s.TLS.Policy() == "" && !s.TLS.HTTP3 &&
+		len(s.TLS.Certificates) < 2 && s.TLS.Layout != model.ChainLayoutChains
+}
+
+// namesSNI reports whether a server tells its clients apart by server name.
+func namesSNI(s *model.Server) bool { return s.TLS != nil || s.Passthrough }
+
+// tableOf returns the route table of an HTTP server, and whether it is one.
+func tableOf(s *model.Server) (model.Table, bool) {
+	switch {
+	case s.Protocol.IsHTTP():
+		return model.Table{Bind: s.Bind}, true
+	case s.TLS != nil && s.Protocol == model.ProtocolHTTPS:
+		return model.Table{Bind: s.Bind, TLS: true, Policy: s.TLS.Policy()}, true
+	}
+	return model.Table{}, false
+}
+
+// sniOwner is the server to which a name belongs.
+type sniOwner struct {
+	gateway *model.Gateway // nil: nobody
+	server  *model.Server
+}
+
+// unlike reports whether a client that reaches o has other things to prove than
+// one that reaches s.
+func (o sniOwner) unlike(s *model.Server) bool {
+	if o.server == nil || o.server == s {
+		return false
+	}
+	a, isHTTP := tableOf(o.server)
+	b, alsoHTTP := tableOf(s)
+	return a != b || isHTTP != alsoHTTP || o.server.Passthrough != s.Passthrough
+}
+
+// ownerOf returns the first server of the oldest gateway with a name on a bind.
+func (rs *rules) ownerOf(rd *reader, key sniKey) (o sniOwner) {
+	for _, ref := range rs.sni.read(rd, key) {
+		gw, ok := rs.objects.read(rd, ref).(*model.Gateway)
+		if !ok || o.gateway != nil && !gw.Older(&o.gateway.Meta) {
+			continue
+		}
+		for i := range gw.Servers {
+			s := &gw.Servers[i]
+			if s.Bind == key.bind && namesSNI(s) && slices.ContainsFunc(s.Hosts, func(h model.ServerHost) bool { return h.DNS == key.host }) {
+				o = sniOwner{gw, s}
+				break
+			}
+		}
+	}
+	return o
+}
+
+// coveringOwner returns the server that a client reaches who names host: that of
+// the longest name that covers it.
+func (rs *rules) coveringOwner(rd *reader, bind model.Bind, host string) sniOwner {
+	for _, name := range covering(host) {
+		if o := rs.ownerOf(rd, sniKey{bind, name}); o.gateway != nil {
+			return o
+		}
+	}
+	return sniOwner{}
+}
+
+// covering returns host and every wildcard that covers it, longest first.
+func covering(host string) []string {
+	out := []string{host}
+	rest := strings.TrimPrefix(host, "*.")
+	if rest == "*" {
+		return out
+	}
+	if rest == host { // exact
+		_, rest, _ = strings.Cut(host, ".")
+	} else {
+		_, rest, _ = strings.Cut(rest, ".")
+	}
+	for rest != "" {
+		out = append(out, "*."+rest)
+		_, rest, _ = strings.Cut(rest, ".")
+	}
+	return append(out, "*")
+}
+
+// nameConflict reports that a name of a server belongs to another; nil if it is
+// its own, or the other serves it as well.
+func (rs *rules) nameConflict(rd *reader, me sniOwner, h model.ServerHost) *model.Problem {
+	o := rs.ownerOf(rd, sniKey{me.server.Bind, h.DNS})
+	if o.gateway == nil || o.server == me.server || o.server.Passthrough && me.server.Passthrough {
+		return nil
+	}
+	p := &model.Problem{
+		Object: me.gateway.Ref, Field: me.server.Field + ".hosts", Reason: model.ReasonHostConflict, Severity: model.SeverityError,
+		Message: fmt.Sprintf("host %q on %v belongs to %s of %v, which says something else of TLS; remove it from one of the two",
+			h.DNS, me.server.Bind, o.server.Field, o.gateway.Ref),
+	}
+	own, isHTTP := tableOf(me.server)
+	theirs, alsoHTTP := tableOf(o.server)
+	if own != theirs || isHTTP != alsoHTTP || me.server.Passthrough != o.server.Passthrough {
+		return p
+	}
+	if slices.Equal(me.server.TLS.Certificates, o.server.TLS.Certificates) && me.server.TLS.Automation == o.server.TLS.Automation {
+		return nil
+	}
+	p.Field, p.Reason, p.Severity = me.server.Field+".tls", model.ReasonIgnoredDuplicate, model.SeverityWarning
+	p.Message = fmt.Sprintf("host %q on %v is answered with the certificate that %s of the older %v names; name it in one place",
+		h.DNS, me.server.Bind, o.server.Field, o.gateway.Ref)
+	return p
+}
+
+// chain is what is answered to a server name on a bind.
+type chain struct {
+	host   gateway.TLSHost // without its bindings
+	server *model.Server
+	pairs  []model.Credential
+	ca     model.Credential // zero: none
+	faults []model.Problem
+}
+
+func (c chain) resources() []*model.Resource { return nil }
+func (c chain) problems() []model.Problem    { return c.faults }
+
+func (c chain) equal(o chain) bool {
+	return c.server == o.server && c.host.Table == o.host.Table && c.host.Scoped == o.host.Scoped && c.host.Gateway == o.host.Gateway &&
+		c.host.Authorities == o.host.Authorities && slices.Equal(c.host.Certificates, o.host.Certificates) &&
+		slices.Equal(c.pairs, o.pairs) && c.ca == o.ca && slices.Equal(c.faults, o.faults)
+}
+
+// buildChain decides what a server name is answered with. A name without all
+// that it needs is withheld, which its gateway's author reads.
+func (rs *rules) buildChain(rd *reader, key sniKey) (c chain) {
+	o := rs.ownerOf(rd, key)
+	if o.gateway == nil || o.server.TLS == nil {
+		return c
+	}
+	c.server = o.server
+	c.host = gateway.TLSHost{Host: key.host, Server: o.server, Gateway: o.gateway.Ref}
+	if t, ok := tableOf(o.server); ok {
+		c.host.Table, c.host.Scoped = t.Name(), rs.layout.read(rd, t)
+	}
+	complete := rs.chooseCertificates(rd, &c) && rs.chooseAuthorities(rd, &c)
+	if !complete {
+		c.host.Certificates, c.host.Authorities, c.pairs, c.ca = nil, "", nil, model.Credential{}
+	}
+	return c
+}
+
+// chooseCertificates names the certificates of c and reports whether there is
+// one. Of two of one kind of key, Envoy would show only the first.
+func (rs *rules) chooseCertificates(rd *reader, c *chain) bool {
+	kinds := map[bool]bool{}
+	for i, credential := range rs.certificatesOf(c) {
+		state := rs.certificate.read(rd, credential)
+		field := c.server.Field + ".tls"
+		if i < len(c.server.TLS.CertificateFields) {
+			field = c.server.TLS.CertificateFields[i]
+		}
+		if state.remark.why != "" {
+			c.remark(field, state)
+		}
+		switch {
+		case !state.usable:
+		case kinds[state.rsa]:
+			c.report(field, model.ReasonInvalidValue, model.SeverityWarning, fmt.Sprintf(
+				"%s has a key of the same kind as the one before it and is never shown; use one RSA and one ECDSA certificate", credential))
+		default:
+			kinds[state.rsa] = true
+			c.pairs = append(c.pairs, credential)
+			c.host.Certificates = append(c.host.Certificates, model.SecretName(credential, false))
+		}
+	}
+	return len(c.pairs) > 0
+}
+
+// certificatesOf returns the credentials of a name: those of its server, or its
+// own automatic one.
+func (rs *rules) certificatesOf(c *chain) []model.Credential {
+	t := c.server.TLS
+	if t.Automation == model.AutomationNone {
+		return t.Certificates
+	}
+	if why := rs.unmanageable(t, c.host.Host); why != "" {
+		c.report(c.server.Field+".tls", model.ReasonCredentialMissing, model.SeverityError, why)
+		return nil
+	}
+	return []model.Credential{{Managed: c.host.Host}}
+}
+
+// chooseAuthorities names the authorities of c and reports whether what the mode
+// asks for is there.
+func (rs *rules) chooseAuthorities(rd *reader, c *chain) bool {
+	t := c.server.TLS
+	if t.Mode == model.ServerTLSSimple || len(t.Authorities) == 0 {
+		return true
+	}
+	var first credential
+	for i, a := range t.Authorities {
+		found := rs.credential.read(rd, a)
+		if found.ca != nil {
+			c.ca, c.host.Authorities = a, model.SecretName(a, true)
+			if found.stale.why != "" {
+				c.report(t.AuthoritiesField, found.stale.reason, model.SeverityError, found.stale.why+"; the version before it stays in force")
+			}
+			return true
+		}
+		if i == 0 || first.noCA.reason == model.ReasonCredentialMissing {
+			first = found
+		}
+	}
+	c.report(t.AuthoritiesField, first.noCA.reason, model.SeverityError, "the host is closed, because clients cannot be verified: "+first.noCA.why)
+	return false
+}
+
+func (c *chain) remark(field string, state certificate) {
+	severity := model.SeverityError
+	why := state.remark.why
+	switch {
+	case state.remark.reason == model.ReasonCertificatePending:
+		severity = model.SeverityWarning
+	case !state.usable:
+		why = fmt.Sprintf("host %q has no certificate and is closed: %s", c.host.Host, why)
+	}
+	c.report(field, state.remark.reason, severity, why)
+}
+
+func (c *chain) report(field string, reason model.Reason, severity model.Severity, message string) {
+	c.faults = append(c.faults, model.Problem{
+		Object: c.host.Gateway, Field: field, Reason: reason, Severity: severity, Message: message,
+	})
+}
+
+// findForeign returns the names that a table must not answer although a
+// wildcard of its own covers them: they belong to other tables of the bind, where
+// a client has more, or other things, to prove.
+func (rs *rules) findForeign(rd *reader, table model.Table) (out []string) {
+	own := rs.wild.read(rd, table)
+	if !table.TLS || len(own) == 0 {
+		return nil
+	}
+	for _, shared := range []bool{false, true} {
+		for _, name := range rs.names.read(rd, shareKey{table.Bind, shared}) {
+			if slices.Contains(own, name) || !slices.ContainsFunc(own, func(w string) bool { return model.Covers(w, name) }) {
+				continue
+			}
+			o := rs.ownerOf(rd, sniKey{table.Bind, name})
+			if o.server == nil {
+				continue
+			}
+			if t, ok := tableOf(o.server); !ok || t != table {
+				out = append(out, name)
+			}
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
+// misdirectedTable is the part of the name of the routes that answer 421.
+const misdirectedTable = "421"
+
+// buildMisdirected answers 421 in a scoped TLS table to every host that is not
+// its own.
+func (rs *rules) buildMisdirected(rd *reader, table model.Table) resources {
+	name := model.ScopeName(table.Name(), misdirectedTable)
+	routes := part{
+		name: model.ResourceName{Type: model.TypeRoute, Name: name},
+		msg:  gateway.ScopedTable(table.Name(), gateway.Misdirected([]string{misdirectedTable}), 0),
+	}
+	parts := []part{routes}
+	for _, host := range rs.misdirected(rd, table) {
+		parts = append(parts, part{
+			name:  model.ResourceName{Type: model.TypeScope, Name: model.ScopeName(table.Name(), host)},
+			msg:   gateway.ScopeTo(table.Name(), host, name),
+			needs: []model.ResourceName{routes.name},
+		})
+	}
+	return resourcesOf(parts...)
+}
+
+// misdirected returns the hosts to which a TLS table answers 421: foreign ones,
+// and every other unless it has a route for any.
+func (rs *rules) misdirected(rd *reader, table model.Table) []string {
+	out := rs.foreign.read(rd, table)
+	if !slices.Contains(rs.wild.read(rd, table), "*") {
+		out = append(slices.Clone(out), "*")
+	}
+	return out
+}
