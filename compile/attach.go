@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/sluicegw/sluice/compile/graph"
 	"github.com/sluicegw/sluice/gateway"
 	"github.com/sluicegw/sluice/model"
 )
@@ -69,41 +70,41 @@ func compareBool(a, b bool) int {
 // reindexAttached keeps the indexes of attachments.
 func (rs *rules) reindexAttached(before, after attached) {
 	b, a := placesOf(before), placesOf(after)
-	rs.binds.replace(b.binds, a.binds)
-	rs.tables.replace(b.tables, a.tables)
-	rs.hosts.replace(b.hosts, a.hosts)
-	rs.buckets.replace(b.buckets, a.buckets)
-	rs.wild.replace(b.wild, a.wild)
-	rs.bindings.replace(b.bindings, a.bindings)
-	rs.streams.replace(b.streams, a.streams)
+	rs.binds.Replace(b.binds, a.binds)
+	rs.tables.Replace(b.tables, a.tables)
+	rs.hosts.Replace(b.hosts, a.hosts)
+	rs.buckets.Replace(b.buckets, a.buckets)
+	rs.wild.Replace(b.wild, a.wild)
+	rs.bindings.Replace(b.bindings, a.bindings)
+	rs.streams.Replace(b.streams, a.streams)
 }
 
 // attachedPlaces are the places of one object's attachments in the indexes.
 type attachedPlaces struct {
-	binds    []entry[none, model.Bind]
-	tables   []entry[none, model.Table]
-	hosts    []entry[model.Table, string]
-	buckets  []entry[bucketKey, string]
-	wild     []entry[model.Table, string]
-	bindings []entry[hostKey, attachment]
-	streams  []entry[model.Bind, attachment]
+	binds    []graph.Entry[none, model.Bind]
+	tables   []graph.Entry[none, model.Table]
+	hosts    []graph.Entry[model.Table, string]
+	buckets  []graph.Entry[bucketKey, string]
+	wild     []graph.Entry[model.Table, string]
+	bindings []graph.Entry[hostKey, attachment]
+	streams  []graph.Entry[model.Bind, attachment]
 }
 
 func placesOf(a attached) (p attachedPlaces) {
 	for _, b := range a.binds {
-		p.binds = append(p.binds, entry[none, model.Bind]{none{}, b})
+		p.binds = append(p.binds, graph.At(none{}, b))
 	}
 	for _, at := range a.entries {
 		if at.stream {
-			p.streams = append(p.streams, entry[model.Bind, attachment]{at.table.Bind, at})
+			p.streams = append(p.streams, graph.At(at.table.Bind, at))
 			continue
 		}
-		p.hosts = append(p.hosts, entry[model.Table, string]{at.table, at.host})
-		p.tables = append(p.tables, entry[none, model.Table]{none{}, at.table})
-		p.buckets = append(p.buckets, entry[bucketKey, string]{bucketKey{at.table, bucketOf(at.host)}, at.host})
-		p.bindings = append(p.bindings, entry[hostKey, attachment]{hostKey{at.table, at.host}, at})
+		p.hosts = append(p.hosts, graph.At(at.table, at.host))
+		p.tables = append(p.tables, graph.At(none{}, at.table))
+		p.buckets = append(p.buckets, graph.At(bucketKey{at.table, bucketOf(at.host)}, at.host))
+		p.bindings = append(p.bindings, graph.At(hostKey{at.table, at.host}, at))
 		if strings.HasPrefix(at.host, "*") {
-			p.wild = append(p.wild, entry[model.Table, string]{at.table, at.host})
+			p.wild = append(p.wild, graph.At(at.table, at.host))
 		}
 	}
 	return p
@@ -117,8 +118,8 @@ func bucketOf(host string) uint8 {
 }
 
 // buildAttached says what hosts the object brings to which bind.
-func (rs *rules) buildAttached(rd *reader, ref model.Ref) attached {
-	switch o := rs.objects.read(rd, ref).(type) {
+func (rs *rules) buildAttached(rd *graph.Reader, ref model.Ref) attached {
+	switch o := rs.objects.Read(rd, ref).(type) {
 	case *model.Gateway:
 		return rs.attachGateway(rd, o)
 	case *model.RouteSet:
@@ -129,10 +130,10 @@ func (rs *rules) buildAttached(rd *reader, ref model.Ref) attached {
 
 // attachGateway opens the binds of a gateway, claims the hosts of its redirect
 // servers, and reports what an older gateway holds.
-func (rs *rules) attachGateway(rd *reader, gw *model.Gateway) (a attached) {
+func (rs *rules) attachGateway(rd *graph.Reader, gw *model.Gateway) (a attached) {
 	for i := range gw.Servers {
 		s := &gw.Servers[i]
-		class := rs.class.read(rd, s.Bind)
+		class := rs.class.Read(rd, s.Bind)
 		if kindOf(s) != class.kind {
 			a.faults = append(a.faults, portConflict(gw, s, class))
 			continue
@@ -166,7 +167,7 @@ func (rs *rules) attachGateway(rd *reader, gw *model.Gateway) (a attached) {
 
 // addNames claims the names of a server that tells its clients apart by them. A
 // host without a rule is still its own: it answers 404, not 421.
-func (a *attached) addNames(rd *reader, rs *rules, me sniOwner) {
+func (a *attached) addNames(rd *graph.Reader, rs *rules, me sniOwner) {
 	table, isHTTP := tableOf(me.server)
 	for _, h := range me.server.Hosts {
 		if p := rs.nameConflict(rd, me, h); p != nil {
@@ -186,10 +187,10 @@ func gatewayRef(gw *model.Gateway) model.GatewayRef {
 }
 
 // hostOwner returns the oldest gateway with a host on a bind.
-func (rs *rules) hostOwner(rd *reader, bind model.Bind, h model.ServerHost) model.Ref {
+func (rs *rules) hostOwner(rd *graph.Reader, bind model.Bind, h model.ServerHost) model.Ref {
 	var oldest *model.Gateway
-	for _, ref := range rs.serversByHost.read(rd, serverHostKey{bind, h}) {
-		gw, ok := rs.objects.read(rd, ref).(*model.Gateway)
+	for _, ref := range rs.serversByHost.Read(rd, serverHostKey{bind, h}) {
+		gw, ok := rs.objects.Read(rd, ref).(*model.Gateway)
 		if ok && (oldest == nil || gw.Older(&oldest.Meta)) {
 			oldest = gw
 		}
@@ -202,7 +203,7 @@ func (rs *rules) hostOwner(rd *reader, bind model.Bind, h model.ServerHost) mode
 
 // attachRouteSet pairs the hosts of a route set with the servers of its
 // gateways: the narrower of the two names is what is served.
-func (rs *rules) attachRouteSet(rd *reader, set *model.RouteSet) (a attached) {
+func (rs *rules) attachRouteSet(rd *graph.Reader, set *model.RouteSet) (a attached) {
 	if len(set.Gateways) > 0 && !set.ExportTo.Shows(rs.fleet.Namespace) {
 		a.faults = append(a.faults, model.Problem{
 			Object: set.Ref, Field: "spec.exportTo", Reason: model.ReasonNotVisible, Severity: model.SeverityError,
@@ -213,7 +214,7 @@ func (rs *rules) attachRouteSet(rd *reader, set *model.RouteSet) (a attached) {
 	p := placement{set: set, placed: make([]bool, len(set.Hosts))}
 	found := false
 	for i, g := range set.Gateways {
-		gw, ok := rs.objects.read(rd, gatewayObject(g)).(*model.Gateway)
+		gw, ok := rs.objects.Read(rd, gatewayObject(g)).(*model.Gateway)
 		if !ok {
 			a.faults = append(a.faults, model.Problem{
 				Object: set.Ref, Field: fmt.Sprintf("spec.gateways[%d]", i), Reason: model.ReasonGatewayNotFound, Severity: model.SeverityError,
@@ -258,8 +259,8 @@ func gatewayObject(g model.GatewayRef) model.Ref {
 	return model.Ref{Group: "networking.istio.io", Kind: "Gateway", Namespace: g.Namespace, Name: g.Name}
 }
 
-func (rs *rules) attachServer(rd *reader, p placement, s *model.Server) (out []attachment) {
-	kind := rs.class.read(rd, s.Bind).kind
+func (rs *rules) attachServer(rd *graph.Reader, p placement, s *model.Server) (out []attachment) {
+	kind := rs.class.Read(rd, s.Bind).kind
 	if kindOf(s) != kind {
 		return nil // reported on the gateway
 	}
@@ -289,7 +290,7 @@ func (rs *rules) attachServer(rd *reader, p placement, s *model.Server) (out []a
 // attachHost returns what a route set brings to a host of a server; nothing if it
 // has no rule for what is spoken there, or if clients that name the host reach
 // another server.
-func (rs *rules) attachHost(rd *reader, p placement, s *model.Server, host string) (attachment, bool) {
+func (rs *rules) attachHost(rd *graph.Reader, p placement, s *model.Server, host string) (attachment, bool) {
 	at := attachment{table: model.Table{Bind: s.Bind}, by: p.set.Ref, gateway: gatewayRef(p.gateway)}
 	table, isHTTP := tableOf(s)
 	switch {

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"strings"
 
+	"github.com/sluicegw/sluice/compile/graph"
 	"github.com/sluicegw/sluice/model"
 	"github.com/sluicegw/sluice/upstream"
 )
@@ -58,12 +59,12 @@ func (rs *rules) managedHostsOf(gw *model.Gateway) (out []string) {
 
 // challengeAttachments puts the automatic exact hosts of a gateway on every
 // plain HTTP port, where HTTP-01 challenges come in.
-func (rs *rules) challengeAttachments(rd *reader, gw *model.Gateway) (out []attachment) {
+func (rs *rules) challengeAttachments(rd *graph.Reader, gw *model.Gateway) (out []attachment) {
 	hosts := rs.managedHostsOf(gw)
 	if len(hosts) == 0 {
 		return nil
 	}
-	for _, bind := range rs.httpBinds.read(rd, none{}) {
+	for _, bind := range rs.httpBinds.Read(rd, none{}) {
 		for _, h := range hosts {
 			if !strings.HasPrefix(h, "*") {
 				out = append(out, attachment{table: model.Table{Bind: bind}, host: h, by: gw.Ref, gateway: gatewayRef(gw)})
@@ -74,17 +75,17 @@ func (rs *rules) challengeAttachments(rd *reader, gw *model.Gateway) (out []atta
 }
 
 // answersChallenges reports whether a virtual host answers HTTP-01 challenges.
-func (rs *rules) answersChallenges(rd *reader, key hostKey) bool {
-	return rs.fleet.ACME != nil && !key.table.TLS && len(rs.isManaged.read(rd, key.host)) > 0
+func (rs *rules) answersChallenges(rd *graph.Reader, key hostKey) bool {
+	return rs.fleet.ACME != nil && !key.table.TLS && len(rs.isManaged.Read(rd, key.host)) > 0
 }
 
 // challengedOn returns the exact hosts of a bind that answer TLS-ALPN-01
 // challenges, sorted.
-func (rs *rules) challengedOn(rd *reader, bind model.Bind) (out []string) {
+func (rs *rules) challengedOn(rd *graph.Reader, bind model.Bind) (out []string) {
 	if rs.fleet.ACME == nil {
 		return nil
 	}
-	for _, h := range rs.managedHosts.read(rd, none{}) {
+	for _, h := range rs.managedHosts.Read(rd, none{}) {
 		if strings.HasPrefix(h, "*") {
 			continue
 		}
@@ -96,7 +97,7 @@ func (rs *rules) challengedOn(rd *reader, bind model.Bind) (out []string) {
 }
 
 // buildChallengeClusters makes the ways to whoever answers challenges.
-func (rs *rules) buildChallengeClusters(_ *reader, _ none) resources {
+func (rs *rules) buildChallengeClusters(_ *graph.Reader, _ none) resources {
 	var parts []part
 	for _, c := range []struct {
 		name string

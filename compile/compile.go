@@ -3,7 +3,7 @@
 // What goes in: steps of raw objects from the sources ([Compiler.Apply]). What
 // comes out: a [Result], the resources that changed since the step before and
 // the problems that were found on the way. It alone decides which result
-// depends on which input: graph.go is the engine, rules.go says what reads
+// depends on which input: package graph is the engine, rules.go says what reads
 // what. The translators that it calls are pure, and so is the whole: the result
 // of many small steps is, byte for byte, the result of one large one.
 //
@@ -88,7 +88,7 @@ func (c *Compiler) Scoped() []model.Table {
 
 // Settings returns the settings in force.
 func (c *Compiler) Settings() model.Settings {
-	if s, ok := c.rules.settings.at(none{}).value.(*model.Settings); ok {
+	if s := c.rules.settings.Value(none{}); s != nil {
 		return *s
 	}
 	return *c.rules.defaults
@@ -96,7 +96,7 @@ func (c *Compiler) Settings() model.Settings {
 
 func (c *Compiler) setScoped(t model.Table) {
 	c.scoped[t] = true
-	c.rules.sticky.set(t, true)
+	c.rules.sticky.Set(t, true)
 }
 
 // OnDemand returns the binds that fetch certificates on demand, in order: hand
@@ -107,7 +107,7 @@ func (c *Compiler) OnDemand() []model.Bind {
 
 func (c *Compiler) setOnDemand(b model.Bind) {
 	c.onDemand[b] = true
-	c.rules.shared.set(b, true)
+	c.rules.shared.Set(b, true)
 }
 
 // Apply takes the objects of some steps in their order and returns what they
@@ -179,47 +179,43 @@ func (c *Compiler) knownKinds() string {
 
 // settle runs the rules and gathers what came of it.
 func (c *Compiler) settle(gone []model.Ref) Result {
-	c.rules.g.ran = map[string]int{}
-	c.rules.g.settle()
+	c.rules.g.Settle()
 	if w := c.Wants(); w != c.asked && c.options.Prepare != nil {
 		c.asked = w
 		c.rules.learn(c.options.Prepare(w))
-		c.rules.g.settle()
+		c.rules.g.Settle()
 	}
 	for _, ref := range gone {
-		if c.rules.objects.values[ref] == nil {
+		if c.rules.objects.Get(ref) == nil {
 			c.rules.forget(ref)
 		}
 	}
-	for b, n := range c.rules.layout.nodes {
-		if scoped, _ := n.value.(bool); scoped && !c.scoped[b] {
+	for b, scoped := range c.rules.layout.All() {
+		if scoped && !c.scoped[b] {
 			c.setScoped(b)
 		}
 	}
-	if b, _ := c.rules.onDemand.at(none{}).value.(model.Bind); b != (model.Bind{}) && !c.onDemand[b] {
+	if b := c.rules.onDemand.Value(none{}); b != (model.Bind{}) && !c.onDemand[b] {
 		c.setOnDemand(b)
 	}
-	c.rules.g.settle()
+	c.rules.g.Settle()
 	return c.collect()
 }
 
 // collect compares what the touched results say with what they said before.
 func (c *Compiler) collect() Result {
 	g := c.rules.g
-	res := Result{Ran: g.ran}
+	res := Result{Ran: g.Ran()}
 	upserts := map[model.ResourceName]*model.Resource{}
 	removals := map[model.ResourceName]bool{}
-	for _, n := range g.touched {
-		before, _ := n.emitted.(output)
-		after, _ := n.value.(output)
-		n.touched, n.emitted = false, n.value
+	for _, change := range g.Changes() {
+		before, _ := change.Before.(output)
+		after, _ := change.After.(output)
 		diffResources(before, after, upserts, removals)
 		if p, changed := diffProblems(before, after); changed {
-			res.Reports = append(res.Reports, model.Report{By: n.String(), Problems: p})
+			res.Reports = append(res.Reports, model.Report{By: change.Name, Problems: p})
 		}
 	}
-	clear(g.touched)
-	g.touched = g.touched[:0]
 	for name, r := range upserts {
 		delete(removals, name)
 		res.Change.Upserts = append(res.Change.Upserts, r)

@@ -7,6 +7,7 @@ import (
 
 	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
 
+	"github.com/sluicegw/sluice/compile/graph"
 	"github.com/sluicegw/sluice/model"
 	"github.com/sluicegw/sluice/tls"
 )
@@ -39,7 +40,7 @@ func (c credential) equal(o credential) bool {
 	return c.object == o.object && c.pair.Equal(o.pair) && bytes.Equal(c.ca, o.ca) && c.noPair == o.noPair && c.noCA == o.noCA && c.stale == o.stale
 }
 
-func (rs *rules) readCredential(rd *reader, key model.Credential) (c credential) {
+func (rs *rules) readCredential(rd *graph.Reader, key model.Credential) (c credential) {
 	switch {
 	case key.Managed != "":
 		return rs.readManaged(rd, key)
@@ -70,9 +71,9 @@ func (rs *rules) readCredential(rd *reader, key model.Credential) (c credential)
 
 // findSecret looks in the namespace of the credential, then in the root
 // namespace.
-func (rs *rules) findSecret(rd *reader, key model.Credential) *model.Opaque {
+func (rs *rules) findSecret(rd *graph.Reader, key model.Credential) *model.Opaque {
 	for _, ns := range []string{key.Namespace, rs.fleet.RootNamespace} {
-		if o, ok := rs.objects.read(rd, model.Ref{Kind: "Secret", Namespace: ns, Name: key.Name}).(*model.Opaque); ok {
+		if o, ok := rs.objects.Read(rd, model.Ref{Kind: "Secret", Namespace: ns, Name: key.Name}).(*model.Opaque); ok {
 			return o
 		}
 	}
@@ -103,8 +104,8 @@ func encoded(s *tlsv3.Secret, err error) ([]byte, lack) {
 	return b, lack{}
 }
 
-func (rs *rules) readManaged(rd *reader, key model.Credential) (c credential) {
-	m := rs.managed.read(rd, key.Managed)
+func (rs *rules) readManaged(rd *graph.Reader, key model.Credential) (c credential) {
+	m := rs.managed.Read(rd, key.Managed)
 	if m == nil {
 		c.noPair = lack{model.ReasonCertificatePending, fmt.Sprintf(
 			"the certificate of %s is not signed yet; see `sluice certificates` for the state of the order", key.Managed)}
@@ -129,7 +130,7 @@ type File struct {
 // readFiles reads the PEM files of a credential. A pair whose two files are
 // replaced one after the other does not fit for a moment: of what the files hold
 // and held before, the first that fits is in force.
-func (rs *rules) readFiles(rd *reader, key model.Credential) (c credential) {
+func (rs *rules) readFiles(rd *graph.Reader, key model.Credential) (c credential) {
 	if key.AuthorityFile != "" {
 		c.ca, c.noCA = rs.readAuthorityFiles(rd, key)
 	}
@@ -157,7 +158,7 @@ func (rs *rules) readFiles(rd *reader, key model.Credential) (c credential) {
 	return c
 }
 
-func (rs *rules) readAuthorityFiles(rd *reader, key model.Credential) ([]byte, lack) {
+func (rs *rules) readAuthorityFiles(rd *graph.Reader, key model.Credential) ([]byte, lack) {
 	ca, why := rs.readFile(rd, key.AuthorityFile)
 	if why.why != "" {
 		return nil, why
@@ -171,8 +172,8 @@ func (rs *rules) readAuthorityFiles(rd *reader, key model.Credential) ([]byte, l
 	return encoded(tls.AuthorityPEM(model.SecretName(key, true), ca.Content, crl.Content))
 }
 
-func (rs *rules) readFile(rd *reader, path string) (*File, lack) {
-	f := rs.files.read(rd, path)
+func (rs *rules) readFile(rd *graph.Reader, path string) (*File, lack) {
+	f := rs.files.Read(rd, path)
 	switch {
 	case f == nil:
 		return nil, lack{model.ReasonCredentialMissing, fmt.Sprintf("file %s is not read yet", path)}
@@ -194,8 +195,8 @@ type certificate struct {
 	remark lack
 }
 
-func (rs *rules) judge(rd *reader, key model.Credential) certificate {
-	c := rs.credential.read(rd, key)
+func (rs *rules) judge(rd *graph.Reader, key model.Credential) certificate {
+	c := rs.credential.Read(rd, key)
 	out := certificate{usable: c.pair != nil, object: c.object, remark: c.noPair}
 	if c.pair == nil {
 		return out
@@ -209,7 +210,7 @@ func (rs *rules) judge(rd *reader, key model.Credential) certificate {
 		out.remark = lack{model.ReasonCertificatePending, fmt.Sprintf("%s must be shown with an OCSP response, and there is none yet", key)}
 		return out
 	}
-	valid, now := c.pair.Validity(), rs.clock.read(rd, none{})
+	valid, now := c.pair.Validity(), rs.clock.Read(rd, none{})
 	switch {
 	case now.IsZero():
 	case !now.Before(valid.NotAfter):
@@ -221,8 +222,8 @@ func (rs *rules) judge(rd *reader, key model.Credential) certificate {
 }
 
 // buildSecret makes the SDS secret that a cluster or a filter chain asks for.
-func (rs *rules) buildSecret(rd *reader, key secretKey) resources {
-	c := rs.credential.read(rd, key.credential)
+func (rs *rules) buildSecret(rd *graph.Reader, key secretKey) resources {
+	c := rs.credential.Read(rd, key.credential)
 	name := model.ResourceName{Type: model.TypeSecret, Name: model.SecretName(key.credential, key.ca)}
 	if !key.ca {
 		return rs.pairSecret(rd, name, c)
@@ -233,7 +234,7 @@ func (rs *rules) buildSecret(rd *reader, key secretKey) resources {
 	return resources{list: []*model.Resource{newResource(part{name: name, owners: ownersOfSecret(c)}, c.ca)}}
 }
 
-func (rs *rules) pairSecret(rd *reader, name model.ResourceName, c credential) resources {
+func (rs *rules) pairSecret(rd *graph.Reader, name model.ResourceName, c credential) resources {
 	if c.pair == nil {
 		return resources{}
 	}
@@ -242,11 +243,11 @@ func (rs *rules) pairSecret(rd *reader, name model.ResourceName, c credential) r
 
 // stapleOf returns the OCSP response that was fetched for a pair; nil if there is
 // none.
-func (rs *rules) stapleOf(rd *reader, pair *tls.Certificate) []byte {
+func (rs *rules) stapleOf(rd *graph.Reader, pair *tls.Certificate) []byte {
 	if pair.Responder() == "" {
 		return nil
 	}
-	if s := rs.staples.read(rd, pair.ID()); s != "" {
+	if s := rs.staples.Read(rd, pair.ID()); s != "" {
 		return []byte(s)
 	}
 	return nil
@@ -261,11 +262,11 @@ func ownersOfSecret(c credential) []model.Ref {
 
 // missingCredential says why the TLS of a policy cannot be set up; "" if it
 // can.
-func (rs *rules) missingCredential(rd *reader, t *model.UpstreamTLS, namespace string) string {
+func (rs *rules) missingCredential(rd *graph.Reader, t *model.UpstreamTLS, namespace string) string {
 	if t == nil || t.Credential == "" {
 		return ""
 	}
-	c := rs.credential.read(rd, model.Credential{Namespace: namespace, Name: t.Credential})
+	c := rs.credential.Read(rd, model.Credential{Namespace: namespace, Name: t.Credential})
 	switch {
 	case t.Mode == model.TLSMutual && c.pair == nil:
 		return c.noPair.why

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/sluicegw/sluice/compile/graph"
 	"github.com/sluicegw/sluice/model"
 	"github.com/sluicegw/sluice/upstream"
 )
@@ -31,7 +32,7 @@ func targetFor(d model.Destination, listener uint32) targetKey {
 // findService returns the oldest service with a host that the fleet may see,
 // nil if there is none. A host below a wildcard that is resolved on demand is a
 // DNS service of its own.
-func (rs *rules) findService(rd *reader, host string) *model.Service {
+func (rs *rules) findService(rd *graph.Reader, host string) *model.Service {
 	if s := rs.oldestService(rd, host); s != nil {
 		return s
 	}
@@ -46,9 +47,9 @@ func (rs *rules) findService(rd *reader, host string) *model.Service {
 	return nil
 }
 
-func (rs *rules) oldestService(rd *reader, host string) (oldest *model.Service) {
-	for _, ref := range rs.servicesByHost.read(rd, host) {
-		s, ok := rs.objects.read(rd, ref).(*model.Service)
+func (rs *rules) oldestService(rd *graph.Reader, host string) (oldest *model.Service) {
+	for _, ref := range rs.servicesByHost.Read(rd, host) {
+		s, ok := rs.objects.Read(rd, ref).(*model.Service)
 		if ok && s.ExportTo.Shows(rs.fleet.Namespace) && (oldest == nil || s.Older(&oldest.Meta)) {
 			oldest = s
 		}
@@ -63,17 +64,17 @@ func (rs *rules) oldestService(rd *reader, host string) (oldest *model.Service) 
 //
 // Source: Istio looks rules up by client, service and root namespace, and
 // prefers a rule with a workloadSelector that matches.
-func (rs *rules) findPolicies(rd *reader, host string) []*model.DestinationPolicy {
+func (rs *rules) findPolicies(rd *graph.Reader, host string) []*model.DestinationPolicy {
 	namespaces := []string{rs.fleet.Namespace}
-	if svc := rs.service.read(rd, host); svc != nil {
+	if svc := rs.service.Read(rd, host); svc != nil {
 		namespaces = append(namespaces, svc.Ref.Namespace)
 	}
 	namespaces = append(namespaces, rs.fleet.RootNamespace)
 	byNamespace := map[string][]*model.DestinationPolicy{}
 	for name := host; ; name = wider(name) {
 		found := map[string][]*model.DestinationPolicy{}
-		for _, ref := range rs.policiesByHost.read(rd, name) {
-			if p, ok := rs.objects.read(rd, ref).(*model.DestinationPolicy); ok && rs.applies(p) {
+		for _, ref := range rs.policiesByHost.Read(rd, name) {
+			if p, ok := rs.objects.Read(rd, ref).(*model.DestinationPolicy); ok && rs.applies(p) {
 				found[p.Ref.Namespace] = append(found[p.Ref.Namespace], p)
 			}
 		}
@@ -115,8 +116,8 @@ func (rs *rules) applies(p *model.DestinationPolicy) bool {
 }
 
 // checkPolicy reports a policy that rules nothing.
-func (rs *rules) checkPolicy(rd *reader, ref model.Ref) (out resources) {
-	p, ok := rs.objects.read(rd, ref).(*model.DestinationPolicy)
+func (rs *rules) checkPolicy(rd *graph.Reader, ref model.Ref) (out resources) {
+	p, ok := rs.objects.Read(rd, ref).(*model.DestinationPolicy)
 	if !ok || strings.HasPrefix(p.Host, "*") {
 		return out
 	}
@@ -125,12 +126,12 @@ func (rs *rules) checkPolicy(rd *reader, ref model.Ref) (out resources) {
 			Object: ref, Field: field, Reason: model.ReasonNotAttached, Severity: model.SeverityWarning, Message: fmt.Sprintf(format, args...),
 		})
 	}
-	switch svc := rs.service.read(rd, p.Host); {
+	switch svc := rs.service.Read(rd, p.Host); {
 	case svc == nil:
 		warn("spec.host", "no service has the host %q, so this rule does nothing; declare the service or correct the name", p.Host)
 	case !rs.applies(p):
 		warn("spec", "it is not for this gateway, whose namespace is %s, by its workloadSelector or exportTo", rs.fleet.Namespace)
-	case !slices.Contains(rs.policies.read(rd, p.Host), p):
+	case !slices.Contains(rs.policies.Read(rd, p.Host), p):
 		warn("metadata.namespace", "rules for %q are taken from the first namespace that has one: %s, %s, %s; move it there or remove the other",
 			p.Host, rs.fleet.Namespace, svc.Ref.Namespace, rs.fleet.RootNamespace)
 	}
@@ -148,14 +149,14 @@ func wider(name string) string {
 }
 
 // resolve finds the cluster of a destination.
-func (rs *rules) resolve(rd *reader, key targetKey) target {
+func (rs *rules) resolve(rd *graph.Reader, key targetKey) target {
 	d := key.destination
 	missing := func(r model.Reason, format string, args ...any) target {
 		return target{Target: model.Target{Reason: r, Message: fmt.Sprintf(format, args...)}}
 	}
-	svc := rs.service.read(rd, d.Host)
+	svc := rs.service.Read(rd, d.Host)
 	if svc == nil {
-		if hidden := rs.servicesByHost.read(rd, d.Host); len(hidden) > 0 {
+		if hidden := rs.servicesByHost.Read(rd, d.Host); len(hidden) > 0 {
 			return missing(model.ReasonNotVisible, "%v is not exported to namespace %s, in which the gateway runs; add it to its exportTo", hidden[0], rs.fleet.Namespace)
 		}
 		return missing(model.ReasonDestinationMissing, "no service has the host %q; declare it as a ServiceEntry or Service, or correct the name", d.Host)
@@ -165,7 +166,7 @@ func (rs *rules) resolve(rd *reader, key targetKey) target {
 		return missing(model.ReasonPortMissing, "%v has %s; name one of them in destination.port.number", svc.Ref, portList(svc.Ports, d.Port))
 	}
 	d.Port = port.Number
-	policies := rs.policies.read(rd, d.Host)
+	policies := rs.policies.Read(rd, d.Host)
 	if d.Subset != "" {
 		if _, ok := upstream.Subset(policies, d.Subset); !ok {
 			return missing(model.ReasonSubsetMissing, "no DestinationRule for %q defines the subset %q; define it or correct the name", d.Host, d.Subset)
@@ -247,8 +248,8 @@ type place struct {
 
 // placeOf reads what a resolved destination stands on; the service is nil while
 // a removal is on its way.
-func (rs *rules) placeOf(rd *reader, d model.Destination) (p place) {
-	svc := rs.service.read(rd, d.Host)
+func (rs *rules) placeOf(rd *graph.Reader, d model.Destination) (p place) {
+	svc := rs.service.Read(rd, d.Host)
 	if svc == nil {
 		return p
 	}
@@ -256,7 +257,7 @@ func (rs *rules) placeOf(rd *reader, d model.Destination) (p place) {
 	if !ok {
 		return p
 	}
-	p = place{service: svc, port: port, rules: rs.policies.read(rd, d.Host)}
+	p = place{service: svc, port: port, rules: rs.policies.Read(rd, d.Host)}
 	if d.Subset != "" {
 		p.subset, _ = upstream.Subset(p.rules, d.Subset)
 	}
@@ -283,7 +284,7 @@ func (p place) faults() []model.Problem {
 	return out
 }
 
-func (rs *rules) buildCluster(rd *reader, d model.Destination) resources {
+func (rs *rules) buildCluster(rd *graph.Reader, d model.Destination) resources {
 	p := rs.placeOf(rd, d)
 	if p.service == nil {
 		return resources{}
@@ -292,7 +293,7 @@ func (rs *rules) buildCluster(rd *reader, d model.Destination) resources {
 		Destination: d, Port: p.port, Resolution: p.service.Resolution, Labels: p.subset.Labels,
 		Policy: upstream.Effective(p.rules, d.Subset, d.Port), PolicyNamespace: policyNamespace(p.rules),
 		SubjectAltNames: p.service.SubjectAltNames, HealthCheck: p.service.HealthCheck,
-		Proxy: rs.fleet.Locality, ProxyLabels: rs.fleet.Labels, Settings: *rs.settings.read(rd, none{}),
+		Proxy: rs.fleet.Locality, ProxyLabels: rs.fleet.Labels, Settings: *rs.settings.Read(rd, none{}),
 	}
 	if in.Resolution == model.ResolutionDNS || in.Resolution == model.ResolutionDNSRoundRobin {
 		in.Endpoints = rs.endpointsOf(rd, p)
@@ -301,10 +302,10 @@ func (rs *rules) buildCluster(rd *reader, d model.Destination) resources {
 	for _, n := range needs {
 		switch n.Type {
 		case model.TypeEndpoint:
-			rs.endpoints.demand(rd, d)
+			rs.endpoints.Demand(rd, d)
 		case model.TypeSecret:
 			c := model.Credential{Namespace: in.PolicyNamespace, Name: in.Policy.TLS.Credential}
-			rs.secret.demand(rd, secretKey{c, n.Name == model.SecretName(c, true)})
+			rs.secret.Demand(rd, secretKey{c, n.Name == model.SecretName(c, true)})
 		}
 	}
 	out := resourcesOf(part{
@@ -319,7 +320,7 @@ func (rs *rules) buildCluster(rd *reader, d model.Destination) resources {
 	return out
 }
 
-func (rs *rules) buildEndpoints(rd *reader, d model.Destination) resources {
+func (rs *rules) buildEndpoints(rd *graph.Reader, d model.Destination) resources {
 	p := rs.placeOf(rd, d)
 	if p.service == nil {
 		return resources{}
@@ -335,7 +336,7 @@ func (rs *rules) buildEndpoints(rd *reader, d model.Destination) resources {
 }
 
 // endpointsOf gathers the endpoints of a service from where it keeps them.
-func (rs *rules) endpointsOf(rd *reader, p place) []model.Endpoint {
+func (rs *rules) endpointsOf(rd *graph.Reader, p place) []model.Endpoint {
 	svc := p.service
 	switch {
 	case svc.Resolution == model.ResolutionSlices:
@@ -348,10 +349,10 @@ func (rs *rules) endpointsOf(rd *reader, p place) []model.Endpoint {
 
 // sliceEndpoints gathers the endpoints of one port from the slices of a
 // Kubernetes Service.
-func (rs *rules) sliceEndpoints(rd *reader, p place) (out []model.Endpoint) {
+func (rs *rules) sliceEndpoints(rd *graph.Reader, p place) (out []model.Endpoint) {
 	svc := model.Ref{Kind: "Service", Namespace: p.service.Ref.Namespace, Name: p.service.Ref.Name}
-	for _, ref := range rs.slices.read(rd, svc) {
-		s, ok := rs.objects.read(rd, ref).(*model.EndpointSlice)
+	for _, ref := range rs.slices.Read(rd, svc) {
+		s, ok := rs.objects.Read(rd, ref).(*model.EndpointSlice)
 		if !ok {
 			continue
 		}
@@ -369,13 +370,13 @@ func (rs *rules) sliceEndpoints(rd *reader, p place) (out []model.Endpoint) {
 }
 
 // selected gathers the workloads that carry all labels of a service's selector.
-func (rs *rules) selected(rd *reader, svc *model.Service) (out []model.Endpoint) {
+func (rs *rules) selected(rd *graph.Reader, svc *model.Service) (out []model.Endpoint) {
 	if len(svc.WorkloadSelector) == 0 {
 		return nil
 	}
 	first := slices.Min(slices.Collect(maps.Keys(svc.WorkloadSelector)))
-	for _, ref := range rs.workloads.read(rd, selectorKey{svc.Ref.Namespace, first, svc.WorkloadSelector[first]}) {
-		w, ok := rs.objects.read(rd, ref).(*model.Workload)
+	for _, ref := range rs.workloads.Read(rd, selectorKey{svc.Ref.Namespace, first, svc.WorkloadSelector[first]}) {
+		w, ok := rs.objects.Read(rd, ref).(*model.Workload)
 		if ok && carries(w.Endpoint.Labels, svc.WorkloadSelector) {
 			out = append(out, w.Endpoint)
 		}

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/sluicegw/sluice/compile/graph"
 	"github.com/sluicegw/sluice/model"
 	"github.com/sluicegw/sluice/tls"
 )
@@ -37,32 +38,32 @@ func (c *Compiler) Learn(facts ...Facts) Result {
 
 func (rs *rules) learn(f Facts) {
 	if !f.Now.IsZero() {
-		rs.clock.set(none{}, f.Now)
+		rs.clock.Set(none{}, f.Now)
 	}
 	for path, file := range f.Files {
 		rs.setFile(path, file)
 	}
 	for host, m := range f.Managed {
-		rs.managed.set(host, m)
+		rs.managed.Set(host, m)
 	}
 	for id, staple := range f.Staples {
-		rs.staples.set(id, string(staple))
+		rs.staples.Set(id, string(staple))
 	}
 	if f.Tickets != nil {
-		rs.tickets.set(none{}, string(bytes.Join(f.Tickets, nil)))
+		rs.tickets.Set(none{}, string(bytes.Join(f.Tickets, nil)))
 	}
 }
 
 // setFile keeps what a file held before: a pair of files is never replaced in
 // one moment.
 func (rs *rules) setFile(path string, f File) {
-	if old := rs.files.values[path]; old != nil {
+	if old := rs.files.Get(path); old != nil {
 		f.before = old.Content
 		if old.Err != "" || bytes.Equal(old.Content, f.Content) {
 			f.before = old.before
 		}
 	}
-	rs.files.set(path, &f)
+	rs.files.Set(path, &f)
 }
 
 // Wants is what the compiler would like to know; see [Facts]. Slices are sorted.
@@ -88,20 +89,19 @@ type Declared struct {
 // Wants returns what the compiler would like to know. It is the same pointer as
 // long as nothing changes.
 func (c *Compiler) Wants() *Wants {
-	w, _ := c.rules.wants.at(none{}).value.(*Wants)
-	return w
+	return c.rules.wants.Value(none{})
 }
 
 // gatherWants collects what the resources in use wait for.
-func (rs *rules) gatherWants(rd *reader, _ none) *Wants {
-	w := &Wants{Files: rs.fileNames.read(rd, none{})}
-	http := len(rs.httpBinds.read(rd, none{})) > 0
-	for _, h := range rs.managedHosts.read(rd, none{}) {
+func (rs *rules) gatherWants(rd *graph.Reader, _ none) *Wants {
+	w := &Wants{Files: rs.fileNames.Read(rd, none{})}
+	http := len(rs.httpBinds.Read(rd, none{})) > 0
+	for _, h := range rs.managedHosts.Read(rd, none{}) {
 		w.Managed = append(w.Managed, model.ManagedHost{Host: h, HTTP: http})
 	}
-	now := rs.clock.read(rd, none{})
-	for _, pair := range rs.pairs.read(rd, none{}) {
-		c := rs.credential.read(rd, pair).pair
+	now := rs.clock.Read(rd, none{})
+	for _, pair := range rs.pairs.Read(rd, none{}) {
+		c := rs.credential.Read(rd, pair).pair
 		if c == nil {
 			continue
 		}
@@ -133,9 +133,9 @@ func (w *Wants) equal(o *Wants) bool {
 
 // copyFacts takes over all that other was told.
 func (rs *rules) copyFacts(other *rules) {
-	rs.clock.copy(other.clock)
-	rs.files.copy(other.files)
-	rs.managed.copy(other.managed)
-	rs.staples.copy(other.staples)
-	rs.tickets.copy(other.tickets)
+	rs.clock.Copy(other.clock)
+	rs.files.Copy(other.files)
+	rs.managed.Copy(other.managed)
+	rs.staples.Copy(other.staples)
+	rs.tickets.Copy(other.tickets)
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/sluicegw/sluice/compile/graph"
 	"github.com/sluicegw/sluice/gateway"
 	"github.com/sluicegw/sluice/model"
 	"github.com/sluicegw/sluice/routing/delegate"
@@ -32,10 +33,10 @@ type serverClass struct {
 }
 
 // findClass lets the oldest gateway of a bind decide what is spoken there.
-func (rs *rules) findClass(rd *reader, bind model.Bind) serverClass {
+func (rs *rules) findClass(rd *graph.Reader, bind model.Bind) serverClass {
 	var oldest *model.Gateway
-	for _, ref := range rs.gatewaysByBind.read(rd, bind) {
-		gw, ok := rs.objects.read(rd, ref).(*model.Gateway)
+	for _, ref := range rs.gatewaysByBind.Read(rd, bind) {
+		gw, ok := rs.objects.Read(rd, ref).(*model.Gateway)
 		if ok && (oldest == nil || gw.Older(&oldest.Meta)) {
 			oldest = gw
 		}
@@ -73,8 +74,8 @@ func (e expansion) equal(o expansion) bool {
 	return e.set == o.set && slices.Equal(e.faults, o.faults)
 }
 
-func (rs *rules) expand(rd *reader, ref model.Ref) (e expansion) {
-	set, _ := rs.objects.read(rd, ref).(*model.RouteSet)
+func (rs *rules) expand(rd *graph.Reader, ref model.Ref) (e expansion) {
+	set, _ := rs.objects.Read(rd, ref).(*model.RouteSet)
 	if set != nil {
 		e.set, e.faults = delegate.Expand(set, rs.delegates(rd, set))
 	}
@@ -83,11 +84,11 @@ func (rs *rules) expand(rd *reader, ref model.Ref) (e expansion) {
 
 // delegates finds the route sets that a set delegates to: those that are
 // visible in its namespace.
-func (rs *rules) delegates(rd *reader, root *model.RouteSet) func(model.Delegate) *model.RouteSet {
+func (rs *rules) delegates(rd *graph.Reader, root *model.RouteSet) func(model.Delegate) *model.RouteSet {
 	return func(d model.Delegate) *model.RouteSet {
 		ref := root.Ref
 		ref.Namespace, ref.Name = d.Namespace, d.Name
-		child, _ := rs.objects.read(rd, ref).(*model.RouteSet)
+		child, _ := rs.objects.Read(rd, ref).(*model.RouteSet)
 		if child == nil || !child.ExportTo.Shows(root.Ref.Namespace) {
 			return nil
 		}

@@ -7,6 +7,7 @@ import (
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/sluicegw/sluice/compile/graph"
 	"github.com/sluicegw/sluice/gateway"
 	"github.com/sluicegw/sluice/model"
 	"github.com/sluicegw/sluice/routing"
@@ -32,7 +33,7 @@ func (v virtualHost) equal(o virtualHost) bool {
 
 // buildHost translates the rules of one host and demands the clusters that its
 // routes name.
-func (rs *rules) buildHost(rd *reader, key hostKey) virtualHost {
+func (rs *rules) buildHost(rd *graph.Reader, key hostKey) virtualHost {
 	in := routing.HostInput{
 		Table: key.table.Name(), Port: key.table.Bind.Port, Host: key.host,
 		Targets: map[model.Destination]model.Target{},
@@ -45,7 +46,7 @@ func (rs *rules) buildHost(rd *reader, key hostKey) virtualHost {
 		owners = append(owners, ownersOf(b.Set)...)
 		for i := range b.Set.HTTP {
 			for _, d := range destinationsOf(&b.Set.HTTP[i]) {
-				t := rs.target.read(rd, targetFor(d, key.table.Bind.Port))
+				t := rs.target.Read(rd, targetFor(d, key.table.Bind.Port))
 				in.Targets[d] = t.Target
 				if t.Cluster != "" {
 					clusters[t.Cluster] = t.destination
@@ -67,7 +68,7 @@ func (rs *rules) buildHost(rd *reader, key hostKey) virtualHost {
 	}
 	for _, name := range routing.Clusters(vh) {
 		if d, ok := clusters[name]; ok {
-			rs.cluster.demand(rd, d)
+			rs.cluster.Demand(rd, d)
 		}
 	}
 	return out
@@ -123,7 +124,7 @@ func destinationsOf(r *model.HTTPRule) []model.Destination {
 //
 // A host that is there only to answer challenges gets the rules of the wildcard
 // that would take it otherwise.
-func (rs *rules) bindingsOf(rd *reader, key hostKey) (out []routing.Binding, redirect bool) {
+func (rs *rules) bindingsOf(rd *graph.Reader, key hostKey) (out []routing.Binding, redirect bool) {
 	if !rs.answersChallenges(rd, key) {
 		return rs.ownBindings(rd, key)
 	}
@@ -135,10 +136,10 @@ func (rs *rules) bindingsOf(rd *reader, key hostKey) (out []routing.Binding, red
 	return nil, false
 }
 
-func (rs *rules) ownBindings(rd *reader, key hostKey) (out []routing.Binding, redirect bool) {
-	for _, at := range rs.bindings.read(rd, key) {
+func (rs *rules) ownBindings(rd *graph.Reader, key hostKey) (out []routing.Binding, redirect bool) {
+	for _, at := range rs.bindings.Read(rd, key) {
 		redirect = redirect || at.redirect
-		set := rs.expanded.read(rd, at.by).set
+		set := rs.expanded.Read(rd, at.by).set
 		if set == nil {
 			continue // a gateway's own redirect
 		}
@@ -156,14 +157,14 @@ func (rs *rules) ownBindings(rd *reader, key hostKey) (out []routing.Binding, re
 }
 
 // buildPlainTable puts all hosts of a table into one route configuration.
-func (rs *rules) buildPlainTable(rd *reader, table model.Table) resources {
+func (rs *rules) buildPlainTable(rd *graph.Reader, table model.Table) resources {
 	name := table.Name()
-	hosts := rs.hosts.read(rd, table)
+	hosts := rs.hosts.Read(rd, table)
 	encoded := make([][]byte, 0, len(hosts))
 	var maxDirect uint32
 	var owners []model.Ref
 	for _, h := range hosts {
-		v := rs.host.read(rd, hostKey{table, h})
+		v := rs.host.Read(rd, hostKey{table, h})
 		encoded = append(encoded, v.plain)
 		maxDirect = max(maxDirect, v.maxDirect)
 		owners = append(owners, v.owners...)
@@ -179,8 +180,8 @@ func (rs *rules) buildPlainTable(rd *reader, table model.Table) resources {
 }
 
 // buildScopedHost gives one host a route configuration and a scope of its own.
-func (rs *rules) buildScopedHost(rd *reader, key hostKey) resources {
-	v := rs.host.read(rd, key)
+func (rs *rules) buildScopedHost(rd *graph.Reader, key hostKey) resources {
+	v := rs.host.Read(rd, key)
 	table := key.table.Name()
 	name := model.ScopeName(table, key.host)
 	vh := &routev3.VirtualHost{}
@@ -197,7 +198,7 @@ func (rs *rules) buildScopedHost(rd *reader, key hostKey) resources {
 		needs: []model.ResourceName{routes.name}, owners: v.owners,
 	}
 	out := resourcesOf(routes, scope)
-	if r := rs.refused.read(rd, routes.name); r.Hash != 0 && len(out.list) > 0 && out.list[0].Hash == r.Hash {
+	if r := rs.refused.Read(rd, routes.name); r.Hash != 0 && len(out.list) > 0 && out.list[0].Hash == r.Hash {
 		in := routing.HostInput{Table: table, Port: key.table.Bind.Port, Host: key.host}
 		routes.msg = gateway.ScopedTable(table, routing.Refusal(in), 0)
 		out = resourcesOf(routes, scope)

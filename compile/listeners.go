@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/sluicegw/sluice/compile/graph"
 	"github.com/sluicegw/sluice/gateway"
 	"github.com/sluicegw/sluice/model"
 	"github.com/sluicegw/sluice/upstream"
@@ -14,22 +15,22 @@ import (
 const bucketCount = 256
 
 // demandListeners is the root: every bind that a gateway opens.
-func (rs *rules) demandListeners(rd *reader, _ none) none {
-	for _, b := range rs.binds.read(rd, none{}) {
-		rs.listener.demand(rd, b)
+func (rs *rules) demandListeners(rd *graph.Reader, _ none) none {
+	for _, b := range rs.binds.Read(rd, none{}) {
+		rs.listener.Demand(rd, b)
 	}
-	if rs.fleet.ACME != nil && rs.managedHosts.size.read(rd, none{}) > 0 {
-		rs.challenges.demand(rd, none{})
+	if rs.fleet.ACME != nil && rs.managedHosts.Size.Read(rd, none{}) > 0 {
+		rs.challenges.Demand(rd, none{})
 	}
 	return none{}
 }
 
 // findSettings returns the settings of the oldest Settings object, or the
 // defaults.
-func (rs *rules) findSettings(rd *reader, _ none) *model.Settings {
+func (rs *rules) findSettings(rd *graph.Reader, _ none) *model.Settings {
 	var oldest *model.Settings
-	for _, ref := range rs.settingsObjects.read(rd, none{}) {
-		s, ok := rs.objects.read(rd, ref).(*model.Settings)
+	for _, ref := range rs.settingsObjects.Read(rd, none{}) {
+		s, ok := rs.objects.Read(rd, ref).(*model.Settings)
 		if ok && (oldest == nil || s.Older(&oldest.Meta)) {
 			oldest = s
 		}
@@ -42,81 +43,81 @@ func (rs *rules) findSettings(rd *reader, _ none) *model.Settings {
 
 // isScoped says which layout a table has: scoped once it ever held more hosts
 // than the limit.
-func (rs *rules) isScoped(rd *reader, table model.Table) bool {
-	sticky := rs.sticky.read(rd, table)
-	return rs.hosts.size.read(rd, table) > rs.scopedAbove || sticky
+func (rs *rules) isScoped(rd *graph.Reader, table model.Table) bool {
+	sticky := rs.sticky.Read(rd, table)
+	return rs.hosts.Size.Read(rd, table) > rs.scopedAbove || sticky
 }
 
-func (rs *rules) buildListener(rd *reader, bind model.Bind) resources {
-	if rs.class.read(rd, bind).kind != gateway.KindHTTP {
+func (rs *rules) buildListener(rd *graph.Reader, bind model.Bind) resources {
+	if rs.class.Read(rd, bind).kind != gateway.KindHTTP {
 		return rs.buildStreamListener(rd, bind)
 	}
 	table := model.Table{Bind: bind}
 	in := gateway.ListenerInput{
 		Bind: bind, Table: table.Name(),
-		Scoped: rs.layout.read(rd, table), Settings: *rs.settings.read(rd, none{}),
+		Scoped: rs.layout.Read(rd, table), Settings: *rs.settings.Read(rd, none{}),
 	}
 	rs.httpTraits(rd, bind, &in)
-	if rs.dynamic.size.read(rd, none{}) > 0 {
+	if rs.dynamic.Size.Read(rd, none{}) > 0 {
 		in.DNSCache = upstream.DNSCache()
 	}
-	rs.table.demand(rd, table)
+	rs.table.Demand(rd, table)
 	if in.Scoped {
-		rs.fallback.demand(rd, none{})
+		rs.fallback.Demand(rd, none{})
 	}
 	return resourcesOf(part{
 		name:   model.ResourceName{Type: model.TypeListener, Name: model.ListenerName(bind)},
 		msg:    gateway.Listener(in),
 		needs:  gateway.ListenerNeeds(in),
-		owners: rs.gatewaysByBind.read(rd, bind),
+		owners: rs.gatewaysByBind.Read(rd, bind),
 	})
 }
 
 // demandTable demands what a table consists of.
-func (rs *rules) demandTable(rd *reader, table model.Table) none {
-	if !rs.layout.read(rd, table) {
-		rs.plainTable.demand(rd, table)
+func (rs *rules) demandTable(rd *graph.Reader, table model.Table) none {
+	if !rs.layout.Read(rd, table) {
+		rs.plainTable.Demand(rd, table)
 		return none{}
 	}
 	for i := range bucketCount {
-		rs.bucket.demand(rd, bucketKey{table, uint8(i)})
+		rs.bucket.Demand(rd, bucketKey{table, uint8(i)})
 	}
 	if table.TLS {
-		rs.misdirecteds.demand(rd, table)
+		rs.misdirecteds.Demand(rd, table)
 	}
 	return none{}
 }
 
-func (rs *rules) demandHosts(rd *reader, key bucketKey) none {
-	for _, h := range rs.buckets.read(rd, key) {
-		rs.scopedHost.demand(rd, hostKey{key.table, h})
+func (rs *rules) demandHosts(rd *graph.Reader, key bucketKey) none {
+	for _, h := range rs.buckets.Read(rd, key) {
+		rs.scopedHost.Demand(rd, hostKey{key.table, h})
 	}
 	return none{}
 }
 
 // buildFallback makes the filters that find the scope of hosts that are not
 // written exactly as declared: one pair for all scoped tables.
-func (rs *rules) buildFallback(rd *reader, _ none) resources {
+func (rs *rules) buildFallback(rd *graph.Reader, _ none) resources {
 	var keys []string
 	var faults []model.Problem
-	for _, t := range rs.tables.read(rd, none{}) {
-		if !rs.layout.read(rd, t) {
+	for _, t := range rs.tables.Read(rd, none{}) {
+		if !rs.layout.Read(rd, t) {
 			continue
 		}
-		for _, h := range rs.wild.read(rd, t) {
+		for _, h := range rs.wild.Read(rd, t) {
 			key := model.ScopeName(t.Name(), h)
 			if gateway.ValidScopeKey(key) {
 				keys = append(keys, key)
 				continue
 			}
-			for _, at := range rs.bindings.read(rd, hostKey{t, h}) {
+			for _, at := range rs.bindings.Read(rd, hostKey{t, h}) {
 				faults = append(faults, model.Problem{
 					Object: at.by, Field: "spec.hosts", Reason: model.ReasonInvalidValue, Severity: model.SeverityError,
 					Message: fmt.Sprintf("wildcard host %q on %v has characters that no host name has; it is not served", h, t.Bind),
 				})
 			}
 		}
-		for _, h := range rs.foreign.read(rd, t) {
+		for _, h := range rs.foreign.Read(rd, t) {
 			if strings.HasPrefix(h, "*") {
 				keys = append(keys, model.ScopeName(t.Name(), h))
 			}

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/sluicegw/sluice/compile/graph"
 	"github.com/sluicegw/sluice/model"
 	"github.com/sluicegw/sluice/tls"
 )
@@ -12,16 +13,16 @@ import (
 // nameEntries are the places of a gateway in the indexes about server names and
 // certificates.
 type nameEntries struct {
-	sni           []entry[sniKey, model.Ref]
-	names         []entry[shareKey, string]
-	sharedBuckets []entry[bucketKey, string]
-	sharing       []entry[none, model.Bind]
-	forced        []entry[none, model.Bind]
-	httpBinds     []entry[none, model.Bind]
-	managedHosts  []entry[none, string]
-	isManaged     []entry[string, none]
-	pairs         []entry[none, model.Credential]
-	fileNames     []entry[none, string]
+	sni           []graph.Entry[sniKey, model.Ref]
+	names         []graph.Entry[shareKey, string]
+	sharedBuckets []graph.Entry[bucketKey, string]
+	sharing       []graph.Entry[none, model.Bind]
+	forced        []graph.Entry[none, model.Bind]
+	httpBinds     []graph.Entry[none, model.Bind]
+	managedHosts  []graph.Entry[none, string]
+	isManaged     []graph.Entry[string, none]
+	pairs         []graph.Entry[none, model.Credential]
+	fileNames     []graph.Entry[none, string]
 }
 
 func (rs *rules) nameEntriesOf(gw *model.Gateway) (e nameEntries) {
@@ -29,15 +30,15 @@ func (rs *rules) nameEntriesOf(gw *model.Gateway) (e nameEntries) {
 		s := &gw.Servers[i]
 		switch {
 		case s.Protocol.IsHTTP():
-			e.httpBinds = append(e.httpBinds, entry[none, model.Bind]{none{}, s.Bind})
+			e.httpBinds = append(e.httpBinds, graph.At(none{}, s.Bind))
 		case namesSNI(s):
 			e.addServer(gw.Ref, s)
 		}
 	}
 	for _, h := range rs.managedHostsOf(gw) {
-		e.managedHosts = append(e.managedHosts, entry[none, string]{none{}, h})
-		e.isManaged = append(e.isManaged, entry[string, none]{h, none{}})
-		e.pairs = append(e.pairs, entry[none, model.Credential]{none{}, model.Credential{Managed: h}})
+		e.managedHosts = append(e.managedHosts, graph.At(none{}, h))
+		e.isManaged = append(e.isManaged, graph.At(h, none{}))
+		e.pairs = append(e.pairs, graph.At(none{}, model.Credential{Managed: h}))
 	}
 	return e
 }
@@ -45,44 +46,44 @@ func (rs *rules) nameEntriesOf(gw *model.Gateway) (e nameEntries) {
 func (e *nameEntries) addServer(gw model.Ref, s *model.Server) {
 	shared := mayShare(s)
 	for _, h := range s.Hosts {
-		e.sni = append(e.sni, entry[sniKey, model.Ref]{sniKey{s.Bind, h.DNS}, gw})
-		e.names = append(e.names, entry[shareKey, string]{shareKey{s.Bind, shared}, h.DNS})
+		e.sni = append(e.sni, graph.At(sniKey{s.Bind, h.DNS}, gw))
+		e.names = append(e.names, graph.At(shareKey{s.Bind, shared}, h.DNS))
 		if shared {
-			e.sharedBuckets = append(e.sharedBuckets, entry[bucketKey, string]{bucketKey{model.Table{Bind: s.Bind}, bucketOf(h.DNS)}, h.DNS})
+			e.sharedBuckets = append(e.sharedBuckets, graph.At(bucketKey{model.Table{Bind: s.Bind}, bucketOf(h.DNS)}, h.DNS))
 		}
 	}
 	if shared {
-		e.sharing = append(e.sharing, entry[none, model.Bind]{none{}, s.Bind})
+		e.sharing = append(e.sharing, graph.At(none{}, s.Bind))
 	}
 	if s.TLS == nil {
 		return
 	}
 	if s.TLS.Layout == model.ChainLayoutOnDemand {
-		e.forced = append(e.forced, entry[none, model.Bind]{none{}, s.Bind})
+		e.forced = append(e.forced, graph.At(none{}, s.Bind))
 	}
 	for _, c := range s.TLS.Certificates {
-		e.pairs = append(e.pairs, entry[none, model.Credential]{none{}, c})
+		e.pairs = append(e.pairs, graph.At(none{}, c))
 	}
 	for _, c := range slices.Concat(s.TLS.Certificates, s.TLS.Authorities) {
 		for _, f := range []string{c.CertificateFile, c.KeyFile, c.AuthorityFile, c.CRLFile} {
 			if f != "" {
-				e.fileNames = append(e.fileNames, entry[none, string]{none{}, f})
+				e.fileNames = append(e.fileNames, graph.At(none{}, f))
 			}
 		}
 	}
 }
 
 func (rs *rules) replaceNames(b, a nameEntries) {
-	rs.sni.replace(b.sni, a.sni)
-	rs.names.replace(b.names, a.names)
-	rs.sharedBuckets.replace(b.sharedBuckets, a.sharedBuckets)
-	rs.sharing.replace(b.sharing, a.sharing)
-	rs.forced.replace(b.forced, a.forced)
-	rs.httpBinds.replace(b.httpBinds, a.httpBinds)
-	rs.managedHosts.replace(b.managedHosts, a.managedHosts)
-	rs.isManaged.replace(b.isManaged, a.isManaged)
-	rs.pairs.replace(b.pairs, a.pairs)
-	rs.fileNames.replace(b.fileNames, a.fileNames)
+	rs.sni.Replace(b.sni, a.sni)
+	rs.names.Replace(b.names, a.names)
+	rs.sharedBuckets.Replace(b.sharedBuckets, a.sharedBuckets)
+	rs.sharing.Replace(b.sharing, a.sharing)
+	rs.forced.Replace(b.forced, a.forced)
+	rs.httpBinds.Replace(b.httpBinds, a.httpBinds)
+	rs.managedHosts.Replace(b.managedHosts, a.managedHosts)
+	rs.isManaged.Replace(b.isManaged, a.isManaged)
+	rs.pairs.Replace(b.pairs, a.pairs)
+	rs.fileNames.Replace(b.fileNames, a.fileNames)
 }
 
 func compareCredential(a, b model.Credential) int {

@@ -3,6 +3,7 @@ package compile
 import (
 	"slices"
 
+	"github.com/sluicegw/sluice/compile/graph"
 	"github.com/sluicegw/sluice/model"
 	"github.com/sluicegw/sluice/tls"
 )
@@ -16,15 +17,15 @@ const onDemandAbove = 2000
 
 // findOnDemand returns the one bind whose names share a chain: the names of its
 // secrets are what clients ask for, so two binds could not tell them apart.
-func (rs *rules) findOnDemand(rd *reader, _ none) model.Bind {
-	sharing, forced := rs.sharing.read(rd, none{}), rs.forced.read(rd, none{})
+func (rs *rules) findOnDemand(rd *graph.Reader, _ none) model.Bind {
+	sharing, forced := rs.sharing.Read(rd, none{}), rs.forced.Read(rd, none{})
 	for _, b := range sharing {
-		if rs.shared.read(rd, b) {
+		if rs.shared.Read(rd, b) {
 			return b
 		}
 	}
 	for _, b := range sharing {
-		if slices.Contains(forced, b) || rs.names.size.read(rd, shareKey{b, true}) > onDemandAbove {
+		if slices.Contains(forced, b) || rs.names.Size.Read(rd, shareKey{b, true}) > onDemandAbove {
 			return b
 		}
 	}
@@ -33,8 +34,8 @@ func (rs *rules) findOnDemand(rd *reader, _ none) model.Bind {
 
 // firstSharing returns the server whose settings the shared chain of a bind has;
 // nil if there is no such chain.
-func (rs *rules) firstSharing(rd *reader, bind model.Bind, names []string) *model.Server {
-	if len(names) == 0 || rs.onDemand.read(rd, none{}) != bind {
+func (rs *rules) firstSharing(rd *graph.Reader, bind model.Bind, names []string) *model.Server {
+	if len(names) == 0 || rs.onDemand.Read(rd, none{}) != bind {
 		return nil
 	}
 	for _, name := range names {
@@ -46,29 +47,29 @@ func (rs *rules) firstSharing(rd *reader, bind model.Bind, names []string) *mode
 }
 
 // demandShared demands the secrets of a part of the names on demand.
-func (rs *rules) demandShared(rd *reader, key bucketKey) none {
-	for _, h := range rs.sharedBuckets.read(rd, key) {
-		rs.sharedSecret.demand(rd, sniKey{key.table.Bind, h})
+func (rs *rules) demandShared(rd *graph.Reader, key bucketKey) none {
+	for _, h := range rs.sharedBuckets.Read(rd, key) {
+		rs.sharedSecret.Demand(rd, sniKey{key.table.Bind, h})
 	}
 	return none{}
 }
 
 // buildSharedSecret makes the secret of a name on demand.
-func (rs *rules) buildSharedSecret(rd *reader, key sniKey) resources {
-	c := rs.chain.read(rd, key)
+func (rs *rules) buildSharedSecret(rd *graph.Reader, key sniKey) resources {
+	c := rs.chain.Read(rd, key)
 	if len(c.pairs) == 0 || !mayShare(c.server) {
 		return resources{} // reported by the chain
 	}
 	name := model.ResourceName{Type: model.TypeSecret, Name: model.OnDemandName(key.host)}
-	return rs.pairSecret(rd, name, rs.credential.read(rd, c.pairs[0]))
+	return rs.pairSecret(rd, name, rs.credential.Read(rd, c.pairs[0]))
 }
 
 // ticketKeyBytes is the length of one key of session tickets.
 const ticketKeyBytes = 80
 
-func (rs *rules) buildTickets(rd *reader, _ none) resources {
+func (rs *rules) buildTickets(rd *graph.Reader, _ none) resources {
 	var keys [][]byte
-	for key := range slices.Chunk([]byte(rs.tickets.read(rd, none{})), ticketKeyBytes) {
+	for key := range slices.Chunk([]byte(rs.tickets.Read(rd, none{})), ticketKeyBytes) {
 		keys = append(keys, key)
 	}
 	if len(keys) == 0 {

@@ -79,7 +79,7 @@ func TestRemovingEverythingLeavesNothing(t *testing.T) {
 		w.edit(c)
 	}
 	var all []model.Ref
-	for ref := range c.rules.objects.values {
+	for ref := range c.rules.objects.All() {
 		all = append(all, ref)
 	}
 	for _, ref := range all {
@@ -89,7 +89,7 @@ func TestRemovingEverythingLeavesNothing(t *testing.T) {
 	if len(c.resources) != 0 || len(c.reports) != 0 {
 		t.Errorf("%d resources and %d reports outlive their objects", len(c.resources), len(c.reports))
 	}
-	if n := len(c.rules.host.nodes) + len(c.rules.cluster.nodes) + len(c.rules.attach.nodes) + len(c.rules.target.nodes); n != 0 {
+	if n := c.rules.host.Len() + c.rules.cluster.Len() + c.rules.attach.Len() + c.rules.target.Len(); n != 0 {
 		t.Errorf("%d results outlive their objects", n)
 	}
 }
@@ -101,14 +101,14 @@ func TestOrderOfArrivalDoesNotMatter(t *testing.T) {
 		w.edit(c)
 	}
 	var refs []model.Ref
-	for ref := range c.rules.objects.values {
+	for ref := range c.rules.objects.All() {
 		refs = append(refs, ref)
 	}
 	slices.SortFunc(refs, model.Ref.Compare)
 	other := New(Options{ScopedAbove: 256, Scoped: c.Scoped(), OnDemand: c.OnDemand(), Fleet: acmeFleet()})
 	other.rules.copyFacts(c.rules)
 	for i := len(refs) - 1; i >= 0; i-- { // one by one, backwards
-		other.rules.set(refs[i], c.rules.objects.values[refs[i]])
+		other.rules.set(refs[i], c.rules.objects.Get(refs[i]))
 		other.settle(nil)
 	}
 	if err := c.compare(other); err != nil {

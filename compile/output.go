@@ -16,6 +16,11 @@ type output interface {
 	problems() []model.Problem
 }
 
+func isOutput(value any) bool {
+	_, ok := value.(output)
+	return ok
+}
+
 // resources is the plain output of a rule.
 type resources struct {
 	list   []*model.Resource

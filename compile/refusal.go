@@ -19,7 +19,7 @@ type Refusal struct {
 // version to fall back on, answers 500 until one of its objects changes.
 func (c *Compiler) Refuse(refusals map[model.ResourceName]Refusal) Result {
 	tables := map[string]model.Table{}
-	for t := range c.rules.layout.nodes {
+	for t := range c.rules.layout.All() {
 		tables[t.Name()] = t
 	}
 	for name, r := range refusals {
@@ -30,7 +30,7 @@ func (c *Compiler) Refuse(refusals map[model.ResourceName]Refusal) Result {
 			c.setScoped(t)
 			continue
 		}
-		c.rules.refused.set(name, r)
+		c.rules.refused.Set(name, r)
 	}
 	return c.settle(nil)
 }

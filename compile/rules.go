@@ -5,6 +5,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/sluicegw/sluice/compile/graph"
 	"github.com/sluicegw/sluice/model"
 )
 
@@ -12,22 +13,22 @@ import (
 // travels; each rule stands at its rank and reads only ranks above it in this
 // list.
 const (
-	rankInput       rank = iota // objects as declared, sticky layouts
-	rankObjectIndex             // objects by host, by bind, …
-	rankBind                    // bind → what is spoken there
-	rankAttach                  // object → the hosts it brings to which bind
-	rankAttachIndex             // tables, their hosts, route sets by host
-	rankService                 // host → its service; credentials; delegation
-	rankPolicy                  // host → the policies that rule it; layouts; settings; what certificates are worth
-	rankTarget                  // destination → cluster, or why not; server name → chain
-	rankBinds                   // root: every bind
-	rankListener                // bind → listener
-	rankTable                   // table → what it consists of
-	rankBucket                  // a part of the hosts of a scoped table
-	rankHost                    // host → virtual host
-	rankHostTable               // virtual hosts → route configurations, scopes, fallback
-	rankCluster                 // destination → cluster
-	rankEndpoints               // destination → endpoints
+	rankInput       graph.Rank = iota // objects as declared, sticky layouts
+	rankObjectIndex                   // objects by host, by bind, …
+	rankBind                          // bind → what is spoken there
+	rankAttach                        // object → the hosts it brings to which bind
+	rankAttachIndex                   // tables, their hosts, route sets by host
+	rankService                       // host → its service; credentials; delegation
+	rankPolicy                        // host → the policies that rule it; layouts; settings; what certificates are worth
+	rankTarget                        // destination → cluster, or why not; server name → chain
+	rankBinds                         // root: every bind
+	rankListener                      // bind → listener
+	rankTable                         // table → what it consists of
+	rankBucket                        // a part of the hosts of a scoped table
+	rankHost                          // host → virtual host
+	rankHostTable                     // virtual hosts → route configurations, scopes, fallback
+	rankCluster                       // destination → cluster
+	rankEndpoints                     // destination → endpoints
 	ranks
 )
 
@@ -58,208 +59,208 @@ type selectorKey struct{ namespace, label, value string }
 
 // rules is the whole graph: inputs, indexes and rules by rank.
 type rules struct {
-	g           *graph
+	g           *graph.Graph
 	scopedAbove int
 	fleet       Fleet
 	defaults    *model.Settings
 
-	objects *input[model.Ref, model.Value]
-	sticky  *input[model.Table, bool]
-	shared  *input[model.Bind, bool] // binds that fetch certificates on demand, for good
-	clock   *input[none, time.Time]
-	files   *input[string, *File]
-	managed *input[string, *model.ManagedCertificate] // by host
-	staples *input[string, string]                    // DER by certificate
-	tickets *input[none, string]                      // keys, one after the other
-	refused *input[model.ResourceName, Refusal]
+	objects *graph.Input[model.Ref, model.Value]
+	sticky  *graph.Input[model.Table, bool]
+	shared  *graph.Input[model.Bind, bool] // binds that fetch certificates on demand, for good
+	clock   *graph.Input[none, time.Time]
+	files   *graph.Input[string, *File]
+	managed *graph.Input[string, *model.ManagedCertificate] // by host
+	staples *graph.Input[string, string]                    // DER by certificate
+	tickets *graph.Input[none, string]                      // keys, one after the other
+	refused *graph.Input[model.ResourceName, Refusal]
 
-	servicesByHost  *index[string, model.Ref]
-	policiesByHost  *index[string, model.Ref]
-	workloads       *index[selectorKey, model.Ref]
-	slices          *index[model.Ref, model.Ref] // by Service
-	gatewaysByBind  *index[model.Bind, model.Ref]
-	serversByHost   *index[serverHostKey, model.Ref]
-	settingsObjects *index[none, model.Ref]
-	dynamic         *index[none, model.Ref] // services that resolve what clients ask for
-	sni             *index[sniKey, model.Ref]
-	names           *index[shareKey, string]
-	sharedBuckets   *index[bucketKey, string]
-	sharing         *index[none, model.Bind] // binds with names that may share a chain
-	forced          *index[none, model.Bind] // binds told to share it
-	httpBinds       *index[none, model.Bind]
-	managedHosts    *index[none, string]
-	isManaged       *index[string, none]
-	pairs           *index[none, model.Credential]
-	fileNames       *index[none, string]
+	servicesByHost  *graph.Index[string, model.Ref]
+	policiesByHost  *graph.Index[string, model.Ref]
+	workloads       *graph.Index[selectorKey, model.Ref]
+	slices          *graph.Index[model.Ref, model.Ref] // by Service
+	gatewaysByBind  *graph.Index[model.Bind, model.Ref]
+	serversByHost   *graph.Index[serverHostKey, model.Ref]
+	settingsObjects *graph.Index[none, model.Ref]
+	dynamic         *graph.Index[none, model.Ref] // services that resolve what clients ask for
+	sni             *graph.Index[sniKey, model.Ref]
+	names           *graph.Index[shareKey, string]
+	sharedBuckets   *graph.Index[bucketKey, string]
+	sharing         *graph.Index[none, model.Bind] // binds with names that may share a chain
+	forced          *graph.Index[none, model.Bind] // binds told to share it
+	httpBinds       *graph.Index[none, model.Bind]
+	managedHosts    *graph.Index[none, string]
+	isManaged       *graph.Index[string, none]
+	pairs           *graph.Index[none, model.Credential]
+	fileNames       *graph.Index[none, string]
 
-	class    *rule[model.Bind, serverClass]
-	attach   *rule[model.Ref, attached]
-	binds    *index[none, model.Bind]
-	tables   *index[none, model.Table]
-	hosts    *index[model.Table, string]
-	buckets  *index[bucketKey, string]
-	wild     *index[model.Table, string]
-	bindings *index[hostKey, attachment]
-	streams  *index[model.Bind, attachment]
+	class    *graph.Rule[model.Bind, serverClass]
+	attach   *graph.Rule[model.Ref, attached]
+	binds    *graph.Index[none, model.Bind]
+	tables   *graph.Index[none, model.Table]
+	hosts    *graph.Index[model.Table, string]
+	buckets  *graph.Index[bucketKey, string]
+	wild     *graph.Index[model.Table, string]
+	bindings *graph.Index[hostKey, attachment]
+	streams  *graph.Index[model.Bind, attachment]
 
-	expanded   *rule[model.Ref, expansion]
-	credential *rule[model.Credential, credential]
-	service    *rule[string, *model.Service]
-	checked    *rule[model.Ref, resources]
-	policies   *rule[string, []*model.DestinationPolicy]
-	settings   *rule[none, *model.Settings]
-	layout     *rule[model.Table, bool]
-	onDemand   *rule[none, model.Bind] // the bind that fetches certificates on demand; zero: none
+	expanded   *graph.Rule[model.Ref, expansion]
+	credential *graph.Rule[model.Credential, credential]
+	service    *graph.Rule[string, *model.Service]
+	checked    *graph.Rule[model.Ref, resources]
+	policies   *graph.Rule[string, []*model.DestinationPolicy]
+	settings   *graph.Rule[none, *model.Settings]
+	layout     *graph.Rule[model.Table, bool]
+	onDemand   *graph.Rule[none, model.Bind] // the bind that fetches certificates on demand; zero: none
 
-	certificate *rule[model.Credential, certificate]
-	foreign     *rule[model.Table, []string]
-	chain       *rule[sniKey, chain]
+	certificate *graph.Rule[model.Credential, certificate]
+	foreign     *graph.Rule[model.Table, []string]
+	chain       *graph.Rule[sniKey, chain]
 
-	target *rule[targetKey, target]
+	target *graph.Rule[targetKey, target]
 
-	root       *rule[none, none]
-	listener   *rule[model.Bind, resources]
-	table      *rule[model.Table, none]
-	bucket     *rule[bucketKey, none]
-	host       *rule[hostKey, virtualHost]
-	plainTable *rule[model.Table, resources]
-	scopedHost *rule[hostKey, resources]
-	fallback   *rule[none, resources]
-	cluster    *rule[model.Destination, resources]
-	endpoints  *rule[model.Destination, resources]
-	secret     *rule[secretKey, resources]
+	root       *graph.Rule[none, none]
+	listener   *graph.Rule[model.Bind, resources]
+	table      *graph.Rule[model.Table, none]
+	bucket     *graph.Rule[bucketKey, none]
+	host       *graph.Rule[hostKey, virtualHost]
+	plainTable *graph.Rule[model.Table, resources]
+	scopedHost *graph.Rule[hostKey, resources]
+	fallback   *graph.Rule[none, resources]
+	cluster    *graph.Rule[model.Destination, resources]
+	endpoints  *graph.Rule[model.Destination, resources]
+	secret     *graph.Rule[secretKey, resources]
 
-	misdirecteds *rule[model.Table, resources]
-	sharedBucket *rule[bucketKey, none]
-	sharedSecret *rule[sniKey, resources]
-	ticketKeys   *rule[none, resources]
-	challenges   *rule[none, resources]
-	wants        *rule[none, *Wants]
+	misdirecteds *graph.Rule[model.Table, resources]
+	sharedBucket *graph.Rule[bucketKey, none]
+	sharedSecret *graph.Rule[sniKey, resources]
+	ticketKeys   *graph.Rule[none, resources]
+	challenges   *graph.Rule[none, resources]
+	wants        *graph.Rule[none, *Wants]
 }
 
 func newRules(o Options) *rules {
-	g := newGraph()
+	g := graph.New(int(ranks), isOutput)
 	defaults := model.DefaultSettings()
 	rs := &rules{g: g, scopedAbove: o.ScopedAbove, fleet: o.Fleet, defaults: &defaults}
-	rs.objects = newInput[model.Ref, model.Value](g, "object")
-	rs.sticky = newInput[model.Table, bool](g, "sticky layout")
-	rs.refused = newInput[model.ResourceName, Refusal](g, "refusal")
+	rs.objects = graph.NewInput[model.Ref, model.Value](g, "object")
+	rs.sticky = graph.NewInput[model.Table, bool](g, "sticky layout")
+	rs.refused = graph.NewInput[model.ResourceName, Refusal](g, "refusal")
 	rs.inputFacts(g)
 	rs.indexObjects(g)
 	rs.indexAttachments(g)
-	rs.expanded = newRule(g, "expanded", rankService, rs.expand, expansion.equal)
-	rs.service = newRule(g, "service", rankService, rs.findService, same[*model.Service])
-	rs.credential = newRule(g, "credential", rankService, rs.readCredential, credential.equal)
-	rs.policies = newRule(g, "policies", rankPolicy, rs.findPolicies, slices.Equal[[]*model.DestinationPolicy])
-	rs.settings = newRule(g, "settings", rankPolicy, rs.findSettings, same[*model.Settings])
-	rs.layout = newRule(g, "layout", rankPolicy, rs.isScoped, same[bool])
-	rs.checked = newRule(g, "policy check", rankTarget, rs.checkPolicy, resources.equal)
-	rs.target = newRule(g, "target", rankTarget, rs.resolve, sameTarget)
-	rs.root = newRule(g, "root", rankBinds, rs.demandListeners, same[none])
-	rs.listener = newRule(g, "listener", rankListener, rs.buildListener, resources.equal)
-	rs.table = newRule(g, "table", rankTable, rs.demandTable, same[none])
-	rs.bucket = newRule(g, "bucket", rankBucket, rs.demandHosts, same[none])
-	rs.host = newRule(g, "virtual host", rankHost, rs.buildHost, virtualHost.equal)
-	rs.plainTable = newRule(g, "plain table", rankHostTable, rs.buildPlainTable, resources.equal)
-	rs.scopedHost = newRule(g, "scoped host", rankHostTable, rs.buildScopedHost, resources.equal)
-	rs.fallback = newRule(g, "fallback", rankHostTable, rs.buildFallback, resources.equal)
-	rs.cluster = newRule(g, "cluster", rankCluster, rs.buildCluster, resources.equal)
-	rs.endpoints = newRule(g, "endpoints", rankEndpoints, rs.buildEndpoints, resources.equal)
-	rs.secret = newRule(g, "secret", rankEndpoints, rs.buildSecret, resources.equal)
+	rs.expanded = graph.NewRule(g, "expanded", rankService, rs.expand, expansion.equal)
+	rs.service = graph.NewRule(g, "service", rankService, rs.findService, same[*model.Service])
+	rs.credential = graph.NewRule(g, "credential", rankService, rs.readCredential, credential.equal)
+	rs.policies = graph.NewRule(g, "policies", rankPolicy, rs.findPolicies, slices.Equal[[]*model.DestinationPolicy])
+	rs.settings = graph.NewRule(g, "settings", rankPolicy, rs.findSettings, same[*model.Settings])
+	rs.layout = graph.NewRule(g, "layout", rankPolicy, rs.isScoped, same[bool])
+	rs.checked = graph.NewRule(g, "policy check", rankTarget, rs.checkPolicy, resources.equal)
+	rs.target = graph.NewRule(g, "target", rankTarget, rs.resolve, sameTarget)
+	rs.root = graph.NewRule(g, "root", rankBinds, rs.demandListeners, same[none])
+	rs.listener = graph.NewRule(g, "listener", rankListener, rs.buildListener, resources.equal)
+	rs.table = graph.NewRule(g, "table", rankTable, rs.demandTable, same[none])
+	rs.bucket = graph.NewRule(g, "bucket", rankBucket, rs.demandHosts, same[none])
+	rs.host = graph.NewRule(g, "virtual host", rankHost, rs.buildHost, virtualHost.equal)
+	rs.plainTable = graph.NewRule(g, "plain table", rankHostTable, rs.buildPlainTable, resources.equal)
+	rs.scopedHost = graph.NewRule(g, "scoped host", rankHostTable, rs.buildScopedHost, resources.equal)
+	rs.fallback = graph.NewRule(g, "fallback", rankHostTable, rs.buildFallback, resources.equal)
+	rs.cluster = graph.NewRule(g, "cluster", rankCluster, rs.buildCluster, resources.equal)
+	rs.endpoints = graph.NewRule(g, "endpoints", rankEndpoints, rs.buildEndpoints, resources.equal)
+	rs.secret = graph.NewRule(g, "secret", rankEndpoints, rs.buildSecret, resources.equal)
 	rs.rulesOfTLS(g)
-	rs.root.pin(none{})
-	rs.settings.pin(none{})
-	rs.wants.pin(none{})
+	rs.root.Pin(none{})
+	rs.settings.Pin(none{})
+	rs.wants.Pin(none{})
 	return rs
 }
 
 // inputFacts are what is not declared; see [Facts].
-func (rs *rules) inputFacts(g *graph) {
-	rs.shared = newInput[model.Bind, bool](g, "sticky chain")
-	rs.clock = newInput[none, time.Time](g, "clock")
-	rs.files = newInput[string, *File](g, "file")
-	rs.managed = newInput[string, *model.ManagedCertificate](g, "managed certificate")
-	rs.staples = newInput[string, string](g, "staple")
-	rs.tickets = newInput[none, string](g, "tickets")
+func (rs *rules) inputFacts(g *graph.Graph) {
+	rs.shared = graph.NewInput[model.Bind, bool](g, "sticky chain")
+	rs.clock = graph.NewInput[none, time.Time](g, "clock")
+	rs.files = graph.NewInput[string, *File](g, "file")
+	rs.managed = graph.NewInput[string, *model.ManagedCertificate](g, "managed certificate")
+	rs.staples = graph.NewInput[string, string](g, "staple")
+	rs.tickets = graph.NewInput[none, string](g, "tickets")
 }
 
 // rulesOfTLS are the rules about TLS that ends at the gateway.
-func (rs *rules) rulesOfTLS(g *graph) {
-	rs.certificate = newRule(g, "certificate", rankPolicy, rs.judge, same[certificate])
-	rs.onDemand = newRule(g, "on demand", rankPolicy, rs.findOnDemand, same[model.Bind])
-	rs.foreign = newRule(g, "foreign hosts", rankPolicy, rs.findForeign, slices.Equal[[]string])
-	rs.chain = newRule(g, "chain", rankTarget, rs.buildChain, chain.equal)
-	rs.misdirecteds = newRule(g, "misdirected hosts", rankHostTable, rs.buildMisdirected, resources.equal)
-	rs.sharedBucket = newRule(g, "shared bucket", rankBucket, rs.demandShared, same[none])
-	rs.sharedSecret = newRule(g, "shared secret", rankEndpoints, rs.buildSharedSecret, resources.equal)
-	rs.ticketKeys = newRule(g, "ticket keys", rankEndpoints, rs.buildTickets, resources.equal)
-	rs.challenges = newRule(g, "challenge clusters", rankCluster, rs.buildChallengeClusters, resources.equal)
-	rs.wants = newRule(g, "wants", rankEndpoints, rs.gatherWants, (*Wants).equal)
+func (rs *rules) rulesOfTLS(g *graph.Graph) {
+	rs.certificate = graph.NewRule(g, "certificate", rankPolicy, rs.judge, same[certificate])
+	rs.onDemand = graph.NewRule(g, "on demand", rankPolicy, rs.findOnDemand, same[model.Bind])
+	rs.foreign = graph.NewRule(g, "foreign hosts", rankPolicy, rs.findForeign, slices.Equal[[]string])
+	rs.chain = graph.NewRule(g, "chain", rankTarget, rs.buildChain, chain.equal)
+	rs.misdirecteds = graph.NewRule(g, "misdirected hosts", rankHostTable, rs.buildMisdirected, resources.equal)
+	rs.sharedBucket = graph.NewRule(g, "shared bucket", rankBucket, rs.demandShared, same[none])
+	rs.sharedSecret = graph.NewRule(g, "shared secret", rankEndpoints, rs.buildSharedSecret, resources.equal)
+	rs.ticketKeys = graph.NewRule(g, "ticket keys", rankEndpoints, rs.buildTickets, resources.equal)
+	rs.challenges = graph.NewRule(g, "challenge clusters", rankCluster, rs.buildChallengeClusters, resources.equal)
+	rs.wants = graph.NewRule(g, "wants", rankEndpoints, rs.gatherWants, (*Wants).equal)
 }
 
 func same[V comparable](a, b V) bool { return a == b }
 
-func (rs *rules) indexObjects(g *graph) {
-	rs.servicesByHost = newIndex[string](g, "services by host", rankObjectIndex, model.Ref.Compare)
-	rs.policiesByHost = newIndex[string](g, "policies by host", rankObjectIndex, model.Ref.Compare)
-	rs.workloads = newIndex[selectorKey](g, "workloads by label", rankObjectIndex, model.Ref.Compare)
-	rs.slices = newIndex[model.Ref](g, "slices by service", rankObjectIndex, model.Ref.Compare)
-	rs.gatewaysByBind = newIndex[model.Bind](g, "gateways by bind", rankObjectIndex, model.Ref.Compare)
-	rs.serversByHost = newIndex[serverHostKey](g, "servers by host", rankObjectIndex, model.Ref.Compare)
-	rs.dynamic = newIndex[none](g, "dynamic services", rankObjectIndex, model.Ref.Compare)
-	rs.settingsObjects = newIndex[none](g, "settings objects", rankObjectIndex, model.Ref.Compare)
-	rs.sni = newIndex[sniKey](g, "servers by name", rankObjectIndex, model.Ref.Compare)
-	rs.names = newIndex[shareKey](g, "server names", rankObjectIndex, strings.Compare)
-	rs.sharedBuckets = newIndex[bucketKey](g, "shared names", rankObjectIndex, strings.Compare)
-	rs.sharing = newIndex[none](g, "binds that may share", rankObjectIndex, compareBind)
-	rs.forced = newIndex[none](g, "binds that must share", rankObjectIndex, compareBind)
-	rs.httpBinds = newIndex[none](g, "plain HTTP binds", rankObjectIndex, compareBind)
-	rs.managedHosts = newIndex[none](g, "managed hosts", rankObjectIndex, strings.Compare)
-	rs.isManaged = newIndex[string](g, "managed", rankObjectIndex, func(_, _ none) int { return 0 })
-	rs.pairs = newIndex[none](g, "pairs", rankObjectIndex, compareCredential)
-	rs.fileNames = newIndex[none](g, "files", rankObjectIndex, strings.Compare)
+func (rs *rules) indexObjects(g *graph.Graph) {
+	rs.servicesByHost = graph.NewIndex[string](g, "services by host", rankObjectIndex, model.Ref.Compare)
+	rs.policiesByHost = graph.NewIndex[string](g, "policies by host", rankObjectIndex, model.Ref.Compare)
+	rs.workloads = graph.NewIndex[selectorKey](g, "workloads by label", rankObjectIndex, model.Ref.Compare)
+	rs.slices = graph.NewIndex[model.Ref](g, "slices by service", rankObjectIndex, model.Ref.Compare)
+	rs.gatewaysByBind = graph.NewIndex[model.Bind](g, "gateways by bind", rankObjectIndex, model.Ref.Compare)
+	rs.serversByHost = graph.NewIndex[serverHostKey](g, "servers by host", rankObjectIndex, model.Ref.Compare)
+	rs.dynamic = graph.NewIndex[none](g, "dynamic services", rankObjectIndex, model.Ref.Compare)
+	rs.settingsObjects = graph.NewIndex[none](g, "settings objects", rankObjectIndex, model.Ref.Compare)
+	rs.sni = graph.NewIndex[sniKey](g, "servers by name", rankObjectIndex, model.Ref.Compare)
+	rs.names = graph.NewIndex[shareKey](g, "server names", rankObjectIndex, strings.Compare)
+	rs.sharedBuckets = graph.NewIndex[bucketKey](g, "shared names", rankObjectIndex, strings.Compare)
+	rs.sharing = graph.NewIndex[none](g, "binds that may share", rankObjectIndex, compareBind)
+	rs.forced = graph.NewIndex[none](g, "binds that must share", rankObjectIndex, compareBind)
+	rs.httpBinds = graph.NewIndex[none](g, "plain HTTP binds", rankObjectIndex, compareBind)
+	rs.managedHosts = graph.NewIndex[none](g, "managed hosts", rankObjectIndex, strings.Compare)
+	rs.isManaged = graph.NewIndex[string](g, "managed", rankObjectIndex, func(_, _ none) int { return 0 })
+	rs.pairs = graph.NewIndex[none](g, "pairs", rankObjectIndex, compareCredential)
+	rs.fileNames = graph.NewIndex[none](g, "files", rankObjectIndex, strings.Compare)
 }
 
-func (rs *rules) indexAttachments(g *graph) {
-	rs.class = newRule(g, "class", rankBind, rs.findClass, same[serverClass])
-	rs.attach = newRule(g, "attach", rankAttach, rs.buildAttached, attached.equal)
-	rs.attach.changed = rs.reindexAttached
-	rs.binds = newIndex[none](g, "binds", rankAttachIndex, compareBind)
-	rs.tables = newIndex[none](g, "tables", rankAttachIndex, compareTable)
-	rs.hosts = newIndex[model.Table](g, "hosts", rankAttachIndex, strings.Compare)
-	rs.buckets = newIndex[bucketKey](g, "host buckets", rankAttachIndex, strings.Compare)
-	rs.wild = newIndex[model.Table](g, "wildcard hosts", rankAttachIndex, strings.Compare)
-	rs.bindings = newIndex[hostKey](g, "bindings", rankAttachIndex, compareAttachment)
-	rs.streams = newIndex[model.Bind](g, "stream bindings", rankAttachIndex, compareAttachment)
+func (rs *rules) indexAttachments(g *graph.Graph) {
+	rs.class = graph.NewRule(g, "class", rankBind, rs.findClass, same[serverClass])
+	rs.attach = graph.NewRule(g, "attach", rankAttach, rs.buildAttached, attached.equal)
+	rs.attach.Changed = rs.reindexAttached
+	rs.binds = graph.NewIndex[none](g, "binds", rankAttachIndex, compareBind)
+	rs.tables = graph.NewIndex[none](g, "tables", rankAttachIndex, compareTable)
+	rs.hosts = graph.NewIndex[model.Table](g, "hosts", rankAttachIndex, strings.Compare)
+	rs.buckets = graph.NewIndex[bucketKey](g, "host buckets", rankAttachIndex, strings.Compare)
+	rs.wild = graph.NewIndex[model.Table](g, "wildcard hosts", rankAttachIndex, strings.Compare)
+	rs.bindings = graph.NewIndex[hostKey](g, "bindings", rankAttachIndex, compareAttachment)
+	rs.streams = graph.NewIndex[model.Bind](g, "stream bindings", rankAttachIndex, compareAttachment)
 }
 
 // set puts one object in the place of the one before it; nil removes it.
 func (rs *rules) set(ref model.Ref, v model.Value) {
-	before := rs.objects.values[ref]
+	before := rs.objects.Get(ref)
 	v = keepBetter(before, v)
-	rs.objects.set(ref, v)
+	rs.objects.Set(ref, v)
 	b, a := rs.entriesOf(before), rs.entriesOf(v)
-	rs.servicesByHost.replace(b.services, a.services)
-	rs.policiesByHost.replace(b.policies, a.policies)
-	rs.workloads.replace(b.workloads, a.workloads)
-	rs.slices.replace(b.slices, a.slices)
-	rs.gatewaysByBind.replace(b.gateways, a.gateways)
-	rs.serversByHost.replace(b.servers, a.servers)
-	rs.settingsObjects.replace(b.settings, a.settings)
-	rs.dynamic.replace(b.dynamic, a.dynamic)
+	rs.servicesByHost.Replace(b.services, a.services)
+	rs.policiesByHost.Replace(b.policies, a.policies)
+	rs.workloads.Replace(b.workloads, a.workloads)
+	rs.slices.Replace(b.slices, a.slices)
+	rs.gatewaysByBind.Replace(b.gateways, a.gateways)
+	rs.serversByHost.Replace(b.servers, a.servers)
+	rs.settingsObjects.Replace(b.settings, a.settings)
+	rs.dynamic.Replace(b.dynamic, a.dynamic)
 	rs.replaceNames(b.names, a.names)
 	switch v.(type) {
 	case *model.Gateway, *model.RouteSet:
-		rs.attach.pin(ref)
+		rs.attach.Pin(ref)
 	case *model.DestinationPolicy:
-		rs.checked.pin(ref)
+		rs.checked.Pin(ref)
 	}
 }
 
 // forget drops the roots of a removed object once its absence has settled.
 func (rs *rules) forget(ref model.Ref) {
-	rs.attach.unpin(ref)
-	rs.checked.unpin(ref)
+	rs.attach.Unpin(ref)
+	rs.checked.Unpin(ref)
 }
 
 // serverHostKey is a host of a server as written, on its bind.
@@ -270,14 +271,14 @@ type serverHostKey struct {
 
 // objectEntries are the places of one object in the indexes of objects.
 type objectEntries struct {
-	services  []entry[string, model.Ref]
-	policies  []entry[string, model.Ref]
-	workloads []entry[selectorKey, model.Ref]
-	slices    []entry[model.Ref, model.Ref]
-	gateways  []entry[model.Bind, model.Ref]
-	servers   []entry[serverHostKey, model.Ref]
-	settings  []entry[none, model.Ref]
-	dynamic   []entry[none, model.Ref]
+	services  []graph.Entry[string, model.Ref]
+	policies  []graph.Entry[string, model.Ref]
+	workloads []graph.Entry[selectorKey, model.Ref]
+	slices    []graph.Entry[model.Ref, model.Ref]
+	gateways  []graph.Entry[model.Bind, model.Ref]
+	servers   []graph.Entry[serverHostKey, model.Ref]
+	settings  []graph.Entry[none, model.Ref]
+	dynamic   []graph.Entry[none, model.Ref]
 	names     nameEntries
 }
 
@@ -285,31 +286,31 @@ func (rs *rules) entriesOf(v model.Value) (e objectEntries) {
 	switch o := v.(type) {
 	case *model.Service:
 		for _, h := range o.Hosts {
-			e.services = append(e.services, entry[string, model.Ref]{h, o.Ref})
+			e.services = append(e.services, graph.At(h, o.Ref))
 		}
 		if o.Resolution == model.ResolutionDynamic {
-			e.dynamic = append(e.dynamic, entry[none, model.Ref]{none{}, o.Ref})
+			e.dynamic = append(e.dynamic, graph.At(none{}, o.Ref))
 		}
 	case *model.DestinationPolicy:
-		e.policies = append(e.policies, entry[string, model.Ref]{o.Host, o.Ref})
+		e.policies = append(e.policies, graph.At(o.Host, o.Ref))
 	case *model.Workload:
 		for k, val := range o.Endpoint.Labels {
-			e.workloads = append(e.workloads, entry[selectorKey, model.Ref]{selectorKey{o.Ref.Namespace, k, val}, o.Ref})
+			e.workloads = append(e.workloads, graph.At(selectorKey{o.Ref.Namespace, k, val}, o.Ref))
 		}
 	case *model.EndpointSlice:
 		svc := model.Ref{Kind: "Service", Namespace: o.Ref.Namespace, Name: o.Service}
-		e.slices = append(e.slices, entry[model.Ref, model.Ref]{svc, o.Ref})
+		e.slices = append(e.slices, graph.At(svc, o.Ref))
 	case *model.Gateway:
 		for i := range o.Servers {
 			s := &o.Servers[i]
-			e.gateways = append(e.gateways, entry[model.Bind, model.Ref]{s.Bind, o.Ref})
+			e.gateways = append(e.gateways, graph.At(s.Bind, o.Ref))
 			for _, h := range s.Hosts {
-				e.servers = append(e.servers, entry[serverHostKey, model.Ref]{serverHostKey{s.Bind, h}, o.Ref})
+				e.servers = append(e.servers, graph.At(serverHostKey{s.Bind, h}, o.Ref))
 			}
 		}
 		e.names = rs.nameEntriesOf(o)
 	case *model.Settings:
-		e.settings = append(e.settings, entry[none, model.Ref]{none{}, o.Ref})
+		e.settings = append(e.settings, graph.At(none{}, o.Ref))
 	}
 	return e
 }

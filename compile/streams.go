@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/sluicegw/sluice/compile/graph"
 	"github.com/sluicegw/sluice/gateway"
 	"github.com/sluicegw/sluice/model"
 	"github.com/sluicegw/sluice/upstream"
@@ -11,19 +12,19 @@ import (
 
 // buildStreamListener makes the listener of a bind for TCP, TLS or UDP: the
 // routes of what is not HTTP are in it, so that it demands the clusters itself.
-func (rs *rules) buildStreamListener(rd *reader, bind model.Bind) resources {
+func (rs *rules) buildStreamListener(rd *graph.Reader, bind model.Bind) resources {
 	in := gateway.StreamInput{
-		Bind: bind, Settings: *rs.settings.read(rd, none{}),
+		Bind: bind, Settings: *rs.settings.Read(rd, none{}),
 		Servers: rs.streamServers(rd, bind), Targets: map[model.Destination]model.Target{},
 	}
-	if rs.dynamic.size.read(rd, none{}) > 0 {
+	if rs.dynamic.Size.Read(rd, none{}) > 0 {
 		in.DNSCache = upstream.DNSCache()
 	}
 	in.Challenged = rs.challengedOn(rd, bind)
 	chains := rs.chainsOn(rd, bind, &in)
 	clusters := map[string]model.Destination{}
 	for _, d := range streamDestinations(in) {
-		t := rs.target.read(rd, targetFor(d, bind.Port))
+		t := rs.target.Read(rd, targetFor(d, bind.Port))
 		in.Targets[d] = t.Target
 		clusters[t.Cluster] = t.destination
 	}
@@ -34,10 +35,10 @@ func (rs *rules) buildStreamListener(rd *reader, bind model.Bind) resources {
 	rs.demandTLS(rd, in, chains)
 	for _, name := range gateway.StreamClusters(l) {
 		if d, ok := clusters[name]; ok && name != "" {
-			rs.cluster.demand(rd, d)
+			rs.cluster.Demand(rd, d)
 		}
 	}
-	owners := rs.gatewaysByBind.read(rd, bind)
+	owners := rs.gatewaysByBind.Read(rd, bind)
 	parts := []part{{
 		name: model.ResourceName{Type: model.TypeListener, Name: model.ListenerName(bind)}, msg: l,
 		needs: gateway.StreamNeeds(in), owners: owners,
@@ -54,21 +55,21 @@ func (rs *rules) buildStreamListener(rd *reader, bind model.Bind) resources {
 
 // chainsOn fills in the names of a bind whose TLS ends here, and returns their
 // chains.
-func (rs *rules) chainsOn(rd *reader, bind model.Bind, in *gateway.StreamInput) (out []chain) {
-	in.Tickets = rs.tickets.read(rd, none{}) != ""
-	names := slices.Clone(rs.names.read(rd, shareKey{bind, false}))
-	shared := rs.names.read(rd, shareKey{bind, true})
+func (rs *rules) chainsOn(rd *graph.Reader, bind model.Bind, in *gateway.StreamInput) (out []chain) {
+	in.Tickets = rs.tickets.Read(rd, none{}) != ""
+	names := slices.Clone(rs.names.Read(rd, shareKey{bind, false}))
+	shared := rs.names.Read(rd, shareKey{bind, true})
 	if first := rs.firstSharing(rd, bind, shared); first != nil {
 		table := model.Table{Bind: bind, TLS: true}
-		in.OnDemand = &gateway.OnDemand{Server: first, Table: table.Name(), Scoped: rs.layout.read(rd, table)}
+		in.OnDemand = &gateway.OnDemand{Server: first, Table: table.Name(), Scoped: rs.layout.Read(rd, table)}
 		names = append(names, coveredBy(names, shared)...)
 	} else {
 		names = append(names, shared...)
 	}
 	slices.Sort(names)
-	bindings := rs.streams.read(rd, bind)
+	bindings := rs.streams.Read(rd, bind)
 	for _, name := range slices.Compact(names) {
-		c := rs.chain.read(rd, sniKey{bind, name})
+		c := rs.chain.Read(rd, sniKey{bind, name})
 		if c.server == nil {
 			continue
 		}
@@ -98,40 +99,40 @@ func coveredBy(wide, names []string) (out []string) {
 }
 
 // demandTLS demands what the chains of a listener name: tables and secrets.
-func (rs *rules) demandTLS(rd *reader, in gateway.StreamInput, chains []chain) {
+func (rs *rules) demandTLS(rd *graph.Reader, in gateway.StreamInput, chains []chain) {
 	scoped := false
 	for _, c := range chains {
 		if t, ok := tableOf(c.server); ok {
-			rs.table.demand(rd, t)
+			rs.table.Demand(rd, t)
 			scoped = scoped || c.host.Scoped
 		}
 		for _, pair := range c.pairs {
-			rs.secret.demand(rd, secretKey{pair, false})
+			rs.secret.Demand(rd, secretKey{pair, false})
 		}
 		if c.host.Authorities != "" {
-			rs.secret.demand(rd, secretKey{c.ca, true})
+			rs.secret.Demand(rd, secretKey{c.ca, true})
 		}
 	}
 	if in.OnDemand != nil {
-		rs.table.demand(rd, model.Table{Bind: in.Bind, TLS: true})
+		rs.table.Demand(rd, model.Table{Bind: in.Bind, TLS: true})
 		scoped = scoped || in.OnDemand.Scoped
 		for i := range bucketCount {
-			rs.sharedBucket.demand(rd, bucketKey{model.Table{Bind: in.Bind}, uint8(i)})
+			rs.sharedBucket.Demand(rd, bucketKey{model.Table{Bind: in.Bind}, uint8(i)})
 		}
 	}
 	if scoped {
-		rs.fallback.demand(rd, none{})
+		rs.fallback.Demand(rd, none{})
 	}
 	if in.Tickets && len(chains) > 0 {
-		rs.ticketKeys.demand(rd, none{})
+		rs.ticketKeys.Demand(rd, none{})
 	}
 }
 
 // streamServers returns the servers of a bind, oldest gateway first, with the
 // route sets that reach each.
-func (rs *rules) streamServers(rd *reader, bind model.Bind) (out []gateway.StreamServer) {
-	kind := rs.class.read(rd, bind).kind
-	bindings := rs.streams.read(rd, bind)
+func (rs *rules) streamServers(rd *graph.Reader, bind model.Bind) (out []gateway.StreamServer) {
+	kind := rs.class.Read(rd, bind).kind
+	bindings := rs.streams.Read(rd, bind)
 	for _, gw := range rs.gatewaysOn(rd, bind) {
 		mine := rs.streamBindings(rd, bindings, gw.Ref)
 		for i := range gw.Servers {
@@ -145,12 +146,12 @@ func (rs *rules) streamServers(rd *reader, bind model.Bind) (out []gateway.Strea
 
 // streamBindings returns the route sets among attachments that come through a
 // gateway, oldest first.
-func (rs *rules) streamBindings(rd *reader, attachments []attachment, gw model.Ref) (out []gateway.StreamBinding) {
+func (rs *rules) streamBindings(rd *graph.Reader, attachments []attachment, gw model.Ref) (out []gateway.StreamBinding) {
 	for _, at := range attachments {
 		if at.gateway.Namespace != gw.Namespace || at.gateway.Name != gw.Name {
 			continue
 		}
-		if set, ok := rs.objects.read(rd, at.by).(*model.RouteSet); ok {
+		if set, ok := rs.objects.Read(rd, at.by).(*model.RouteSet); ok {
 			out = append(out, gateway.StreamBinding{Set: set, Gateways: []model.GatewayRef{at.gateway}})
 		}
 	}
@@ -159,9 +160,9 @@ func (rs *rules) streamBindings(rd *reader, attachments []attachment, gw model.R
 }
 
 // gatewaysOn returns the gateways with a server on a bind, oldest first.
-func (rs *rules) gatewaysOn(rd *reader, bind model.Bind) (out []*model.Gateway) {
-	for _, ref := range rs.gatewaysByBind.read(rd, bind) {
-		if gw, ok := rs.objects.read(rd, ref).(*model.Gateway); ok {
+func (rs *rules) gatewaysOn(rd *graph.Reader, bind model.Bind) (out []*model.Gateway) {
+	for _, ref := range rs.gatewaysByBind.Read(rd, bind) {
+		if gw, ok := rs.objects.Read(rd, ref).(*model.Gateway); ok {
 			out = append(out, gw)
 		}
 	}
@@ -205,7 +206,7 @@ func destinationsOfStreams(set *model.RouteSet) (out []model.Destination) {
 }
 
 // httpTraits are what the servers of a plain HTTP bind ask of its listener.
-func (rs *rules) httpTraits(rd *reader, bind model.Bind, in *gateway.ListenerInput) {
+func (rs *rules) httpTraits(rd *graph.Reader, bind model.Bind, in *gateway.ListenerInput) {
 	for _, gw := range rs.gatewaysOn(rd, bind) {
 		for i := range gw.Servers {
 			s := &gw.Servers[i]

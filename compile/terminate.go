@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/sluicegw/sluice/compile/graph"
 	"github.com/sluicegw/sluice/gateway"
 	"github.com/sluicegw/sluice/model"
 )
@@ -64,9 +65,9 @@ func (o sniOwner) unlike(s *model.Server) bool {
 }
 
 // ownerOf returns the first server of the oldest gateway with a name on a bind.
-func (rs *rules) ownerOf(rd *reader, key sniKey) (o sniOwner) {
-	for _, ref := range rs.sni.read(rd, key) {
-		gw, ok := rs.objects.read(rd, ref).(*model.Gateway)
+func (rs *rules) ownerOf(rd *graph.Reader, key sniKey) (o sniOwner) {
+	for _, ref := range rs.sni.Read(rd, key) {
+		gw, ok := rs.objects.Read(rd, ref).(*model.Gateway)
 		if !ok || o.gateway != nil && !gw.Older(&o.gateway.Meta) {
 			continue
 		}
@@ -83,7 +84,7 @@ func (rs *rules) ownerOf(rd *reader, key sniKey) (o sniOwner) {
 
 // coveringOwner returns the server that a client reaches who names host: that of
 // the longest name that covers it.
-func (rs *rules) coveringOwner(rd *reader, bind model.Bind, host string) sniOwner {
+func (rs *rules) coveringOwner(rd *graph.Reader, bind model.Bind, host string) sniOwner {
 	for _, name := range covering(host) {
 		if o := rs.ownerOf(rd, sniKey{bind, name}); o.gateway != nil {
 			return o
@@ -113,7 +114,7 @@ func covering(host string) []string {
 
 // nameConflict reports that a name of a server belongs to another; nil if it is
 // its own, or the other serves it as well.
-func (rs *rules) nameConflict(rd *reader, me sniOwner, h model.ServerHost) *model.Problem {
+func (rs *rules) nameConflict(rd *graph.Reader, me sniOwner, h model.ServerHost) *model.Problem {
 	o := rs.ownerOf(rd, sniKey{me.server.Bind, h.DNS})
 	if o.gateway == nil || o.server == me.server || o.server.Passthrough && me.server.Passthrough {
 		return nil
@@ -157,7 +158,7 @@ func (c chain) equal(o chain) bool {
 
 // buildChain decides what a server name is answered with. A name without all
 // that it needs is withheld, which its gateway's author reads.
-func (rs *rules) buildChain(rd *reader, key sniKey) (c chain) {
+func (rs *rules) buildChain(rd *graph.Reader, key sniKey) (c chain) {
 	o := rs.ownerOf(rd, key)
 	if o.gateway == nil || o.server.TLS == nil {
 		return c
@@ -165,7 +166,7 @@ func (rs *rules) buildChain(rd *reader, key sniKey) (c chain) {
 	c.server = o.server
 	c.host = gateway.TLSHost{Host: key.host, Server: o.server, Gateway: o.gateway.Ref}
 	if t, ok := tableOf(o.server); ok {
-		c.host.Table, c.host.Scoped = t.Name(), rs.layout.read(rd, t)
+		c.host.Table, c.host.Scoped = t.Name(), rs.layout.Read(rd, t)
 	}
 	complete := rs.chooseCertificates(rd, &c) && rs.chooseAuthorities(rd, &c)
 	if !complete {
@@ -176,10 +177,10 @@ func (rs *rules) buildChain(rd *reader, key sniKey) (c chain) {
 
 // chooseCertificates names the certificates of c and reports whether there is
 // one. Of two of one kind of key, Envoy would show only the first.
-func (rs *rules) chooseCertificates(rd *reader, c *chain) bool {
+func (rs *rules) chooseCertificates(rd *graph.Reader, c *chain) bool {
 	kinds := map[bool]bool{}
 	for i, credential := range rs.certificatesOf(c) {
-		state := rs.certificate.read(rd, credential)
+		state := rs.certificate.Read(rd, credential)
 		field := c.server.Field + ".tls"
 		if i < len(c.server.TLS.CertificateFields) {
 			field = c.server.TLS.CertificateFields[i]
@@ -217,14 +218,14 @@ func (rs *rules) certificatesOf(c *chain) []model.Credential {
 
 // chooseAuthorities names the authorities of c and reports whether what the mode
 // asks for is there.
-func (rs *rules) chooseAuthorities(rd *reader, c *chain) bool {
+func (rs *rules) chooseAuthorities(rd *graph.Reader, c *chain) bool {
 	t := c.server.TLS
 	if t.Mode == model.ServerTLSSimple || len(t.Authorities) == 0 {
 		return true
 	}
 	var first credential
 	for i, a := range t.Authorities {
-		found := rs.credential.read(rd, a)
+		found := rs.credential.Read(rd, a)
 		if found.ca != nil {
 			c.ca, c.host.Authorities = a, model.SecretName(a, true)
 			if found.stale.why != "" {
@@ -261,13 +262,13 @@ func (c *chain) report(field string, reason model.Reason, severity model.Severit
 // findForeign returns the names that a table must not answer although a
 // wildcard of its own covers them: they belong to other tables of the bind, where
 // a client has more, or other things, to prove.
-func (rs *rules) findForeign(rd *reader, table model.Table) (out []string) {
-	own := rs.wild.read(rd, table)
+func (rs *rules) findForeign(rd *graph.Reader, table model.Table) (out []string) {
+	own := rs.wild.Read(rd, table)
 	if !table.TLS || len(own) == 0 {
 		return nil
 	}
 	for _, shared := range []bool{false, true} {
-		for _, name := range rs.names.read(rd, shareKey{table.Bind, shared}) {
+		for _, name := range rs.names.Read(rd, shareKey{table.Bind, shared}) {
 			if slices.Contains(own, name) || !slices.ContainsFunc(own, func(w string) bool { return model.Covers(w, name) }) {
 				continue
 			}
@@ -289,7 +290,7 @@ const misdirectedTable = "421"
 
 // buildMisdirected answers 421 in a scoped TLS table to every host that is not
 // its own.
-func (rs *rules) buildMisdirected(rd *reader, table model.Table) resources {
+func (rs *rules) buildMisdirected(rd *graph.Reader, table model.Table) resources {
 	name := model.ScopeName(table.Name(), misdirectedTable)
 	routes := part{
 		name: model.ResourceName{Type: model.TypeRoute, Name: name},
@@ -308,9 +309,9 @@ func (rs *rules) buildMisdirected(rd *reader, table model.Table) resources {
 
 // misdirected returns the hosts to which a TLS table answers 421: foreign ones,
 // and every other unless it has a route for any.
-func (rs *rules) misdirected(rd *reader, table model.Table) []string {
-	out := rs.foreign.read(rd, table)
-	if !slices.Contains(rs.wild.read(rd, table), "*") {
+func (rs *rules) misdirected(rd *graph.Reader, table model.Table) []string {
+	out := rs.foreign.Read(rd, table)
+	if !slices.Contains(rs.wild.Read(rd, table), "*") {
 		out = append(slices.Clone(out), "*")
 	}
 	return out

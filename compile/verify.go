@@ -17,11 +17,11 @@ func (c *Compiler) Verify() error {
 	o := c.options
 	o.Scoped, o.OnDemand, o.Prepare = c.Scoped(), c.OnDemand(), nil
 	fresh := New(o)
-	for ref, v := range c.rules.objects.values {
+	for ref, v := range c.rules.objects.All() {
 		fresh.rules.set(ref, v)
 	}
-	for name, r := range c.rules.refused.values {
-		fresh.rules.refused.set(name, r)
+	for name, r := range c.rules.refused.All() {
+		fresh.rules.refused.Set(name, r)
 	}
 	fresh.rules.copyFacts(c.rules)
 	fresh.settle(nil)

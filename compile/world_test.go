@@ -342,7 +342,7 @@ func (w world) edit(c *Compiler) Result {
 	for range 1 + w.r.IntN(3)*w.r.IntN(2) {
 		v := w.object()
 		ref := v.Metadata().Ref
-		if c.rules.objects.values[ref] != nil && w.some(0.4) {
+		if c.rules.objects.Get(ref) != nil && w.some(0.4) {
 			c.rules.set(ref, nil)
 			gone = append(gone, ref)
 			continue

@@ -1,4 +1,4 @@
-package compile
+package graph
 
 // nodeSet is a set of nodes: a slice while it is small, which nearly all are,
 // and a map from then on.

@@ -1,4 +1,4 @@
-package compile
+package graph
 
 import (
 	"slices"
@@ -9,56 +9,56 @@ import (
 // toy is a graph of three rules over one input and one index: words are
 // counted by letter, and a demand keeps a shout alive for each letter.
 type toy struct {
-	g       *graph
-	words   *input[string, string]
-	byFirst *index[byte, string]
-	length  *rule[string, int]
-	total   *rule[byte, int]
-	shout   *rule[byte, string]
-	root    *rule[none, none]
+	g       *Graph
+	words   *Input[string, string]
+	byFirst *Index[byte, string]
+	length  *Rule[string, int]
+	total   *Rule[byte, int]
+	shout   *Rule[byte, string]
+	root    *Rule[struct{}, struct{}]
 }
 
 func newToy() *toy {
-	g := newGraph()
-	t := &toy{g: g, words: newInput[string, string](g, "word")}
-	t.byFirst = newIndex[byte](g, "by first", rankObjectIndex, strings.Compare)
-	t.length = newRule(g, "length", rankService, func(rd *reader, k string) int { return len(t.words.read(rd, k)) }, same[int])
-	t.total = newRule(g, "total", rankTarget, func(rd *reader, k byte) (n int) {
-		for _, w := range t.byFirst.read(rd, k) {
-			n += t.length.read(rd, w)
+	g := New(6, func(any) bool { return false })
+	t := &toy{g: g, words: NewInput[string, string](g, "word")}
+	t.byFirst = NewIndex[byte](g, "by first", 1, strings.Compare)
+	t.length = NewRule(g, "length", 2, func(rd *Reader, k string) int { return len(t.words.Read(rd, k)) }, same[int])
+	t.total = NewRule(g, "total", 3, func(rd *Reader, k byte) (n int) {
+		for _, w := range t.byFirst.Read(rd, k) {
+			n += t.length.Read(rd, w)
 		}
 		return n
 	}, same[int])
-	t.root = newRule(g, "root", rankBinds, func(rd *reader, _ none) none {
+	t.root = NewRule(g, "root", 4, func(rd *Reader, _ struct{}) struct{} {
 		for _, k := range []byte("ab") {
-			if t.total.read(rd, k) > 0 {
-				t.shout.demand(rd, k)
+			if t.total.Read(rd, k) > 0 {
+				t.shout.Demand(rd, k)
 			}
 		}
-		return none{}
-	}, same[none])
-	t.shout = newRule(g, "shout", rankCluster, func(rd *reader, k byte) string {
-		return strings.ToUpper(strings.Join(t.byFirst.read(rd, k), " "))
+		return struct{}{}
+	}, same[struct{}])
+	t.shout = NewRule(g, "shout", 5, func(rd *Reader, k byte) string {
+		return strings.ToUpper(strings.Join(t.byFirst.Read(rd, k), " "))
 	}, same[string])
-	t.root.pin(none{})
+	t.root.Pin(struct{}{})
 	return t
 }
 
 func (t *toy) set(key, word string) {
-	var before, after []entry[byte, string]
+	var before, after []Entry[byte, string]
 	if t.words.values[key] != "" {
-		before = []entry[byte, string]{{key[0], key}}
+		before = []Entry[byte, string]{{key[0], key}}
 	}
 	if word != "" {
-		after = []entry[byte, string]{{key[0], key}}
+		after = []Entry[byte, string]{{key[0], key}}
 	}
-	t.words.set(key, word)
-	t.byFirst.replace(before, after)
+	t.words.Set(key, word)
+	t.byFirst.Replace(before, after)
 }
 
 func (t *toy) settle() map[string]int {
 	t.g.ran = map[string]int{}
-	t.g.settle()
+	t.g.Settle()
 	return t.g.ran
 }
 
@@ -126,16 +126,16 @@ func TestGraphRevivesWithinOnePass(t *testing.T) {
 }
 
 func TestGraphRefusesReadsAgainstTheRanks(t *testing.T) {
-	g := newGraph()
-	high := newRule(g, "high", rankCluster, func(*reader, none) int { return 1 }, same[int])
-	low := newRule(g, "low", rankHost, func(rd *reader, _ none) int { return high.read(rd, none{}) }, same[int])
-	low.pin(none{})
+	g := New(6, func(any) bool { return false })
+	high := NewRule(g, "high", 5, func(*Reader, struct{}) int { return 1 }, same[int])
+	low := NewRule(g, "low", 4, func(rd *Reader, _ struct{}) int { return high.Read(rd, struct{}{}) }, same[int])
+	low.Pin(struct{}{})
 	defer func() {
 		if recover() == nil {
 			t.Error("a read of a higher rank went through")
 		}
 	}()
-	g.settle()
+	g.Settle()
 }
 
 func TestNodeSet(t *testing.T) {
@@ -165,3 +165,5 @@ func TestNodeSet(t *testing.T) {
 		}
 	}
 }
+
+func same[V comparable](a, b V) bool { return a == b }

@@ -1,12 +1,10 @@
-package compile
-
-import "fmt"
-
-// This file is the engine: a small incremental build system. It knows nothing
-// of gateways. Read it before rules.go.
+// Package graph is a small incremental build system.
+//
+// What goes in: rules, and changes of inputs. What comes out: the results that
+// changed. It alone decides what has to run again. It knows nothing of gateways.
 //
 // A rule is a pure function from a key to a value. It reads inputs, indexes and
-// other rules only through a reader, which records each read. When an input
+// other rules only through a Reader, which records each read. When an input
 // changes, the results that read it run again; a result equal to the one before
 // stops there. A rule may also demand a result without reading it: the result
 // then exists as long as the demand does. A result that nobody reads or demands
@@ -15,18 +13,24 @@ import "fmt"
 // Every rule has a rank. A rule reads only lower ranks and demands only higher
 // ones, so one pass over the ranks settles a change, and no cycle is possible
 // as long as a demanded result does not read the one that demands it.
+package graph
 
-// rank orders rules; see the constants in rules.go.
-type rank int
+import (
+	"fmt"
+	"iter"
+)
+
+// Rank orders rules, from 0.
+type Rank int
 
 // runner is a rule without its types.
 type runner interface {
 	// run computes the value of n through rd and returns it, and whether it
 	// equals the present one.
-	run(rd *reader, n *node) (value any, same bool)
+	run(rd *Reader, n *node) (value any, same bool)
 	drop(n *node)
 	ruleName() string
-	ruleRank() rank
+	ruleRank() Rank
 }
 
 // node is one result: a rule applied to a key.
@@ -52,28 +56,58 @@ func (n *node) String() string { return fmt.Sprintf("%s(%v)", n.rule.ruleName(),
 
 func (n *node) live() bool { return n.pinned || n.demanded > 0 || n.readers.len() > 0 }
 
-// graph holds all results. It is used by one goroutine.
-type graph struct {
-	queue   [ranks][]*node // dirty results, by rank
+// Graph holds all results. It is used by one goroutine.
+type Graph struct {
+	queue   [][]*node // dirty results, by rank
 	stamps  uint64
 	idle    []*node // results that lost their last holder in this pass
 	touched []*node // output results that ran, appeared or went in this pass
+	emits   func(any) bool
 	ran     map[string]int
 }
 
-func newGraph() *graph { return &graph{ran: map[string]int{}} }
+// New returns an empty graph for rules of that many ranks. Emits says which
+// values leave the graph; see [Graph.Changes].
+func New(ranks int, emits func(value any) bool) *Graph {
+	return &Graph{queue: make([][]*node, ranks), emits: emits, ran: map[string]int{}}
+}
 
-// reader is the view that one run of a rule has of the graph.
-type reader struct {
-	g *graph
+// Ran returns how often each rule ran since the last call.
+func (g *Graph) Ran() map[string]int {
+	out := g.ran
+	g.ran = map[string]int{}
+	return out
+}
+
+// Change is a result that leaves the graph, before and after; nil is none.
+type Change struct {
+	Name          string
+	Before, After any
+}
+
+// Changes returns what changed since the last call.
+func (g *Graph) Changes() []Change {
+	out := make([]Change, 0, len(g.touched))
+	for _, n := range g.touched {
+		out = append(out, Change{n.String(), n.emitted, n.value})
+		n.touched, n.emitted = false, n.value
+	}
+	clear(g.touched)
+	g.touched = g.touched[:0]
+	return out
+}
+
+// Reader is the view that one run of a rule has of the graph.
+type Reader struct {
+	g *Graph
 	n *node
 }
 
 // read records that the reader's result depends on dep and brings dep up to
 // date.
-func (rd *reader) read(dep *node) any {
+func (rd *Reader) read(dep *node) any {
 	if dep.rule.ruleRank() >= rd.n.rule.ruleRank() {
-		panic(fmt.Sprintf("compile: %v reads %v of the same or a higher rank", rd.n, dep))
+		panic(fmt.Sprintf("graph: %v reads %v of the same or a higher rank", rd.n, dep))
 	}
 	if dep.dirty {
 		rd.g.run(dep)
@@ -82,15 +116,15 @@ func (rd *reader) read(dep *node) any {
 	return dep.value
 }
 
-func (rd *reader) demand(dep *node) {
+func (rd *Reader) demand(dep *node) {
 	if dep.rule.ruleRank() <= rd.n.rule.ruleRank() {
-		panic(fmt.Sprintf("compile: %v demands %v of the same or a lower rank", rd.n, dep))
+		panic(fmt.Sprintf("graph: %v demands %v of the same or a lower rank", rd.n, dep))
 	}
 	rd.n.demands = append(rd.n.demands, dep)
 }
 
 // soil marks n for the running or next pass.
-func (g *graph) soil(n *node) {
+func (g *Graph) soil(n *node) {
 	if n.dirty {
 		return
 	}
@@ -99,14 +133,14 @@ func (g *graph) soil(n *node) {
 	g.queue[r] = append(g.queue[r], n)
 }
 
-// settle runs everything that is dirty and wanted, lowest rank first, then
+// Settle runs everything that is dirty and wanted, lowest rank first, then
 // drops what nobody holds any more.
-func (g *graph) settle() {
+func (g *Graph) Settle() {
 	for r := range g.queue {
 		for i := 0; i < len(g.queue[r]); i++ {
 			n := g.queue[r][i]
 			switch {
-			case !n.dirty: // a reader was faster
+			case !n.dirty: // a Reader was faster
 			case n.live():
 				g.run(n)
 			default: // it may be read again before the end of the pass
@@ -120,12 +154,12 @@ func (g *graph) settle() {
 }
 
 // run computes n and, if its value changed, soils its readers.
-func (g *graph) run(n *node) {
+func (g *Graph) run(n *node) {
 	n.dirty = false
 	oldReads, oldDemands := n.reads, n.demands
 	n.reads, n.demands = nil, nil
 	g.ran[n.rule.ruleName()]++
-	value, same := n.rule.run(&reader{g: g, n: n}, n)
+	value, same := n.rule.run(&Reader{g: g, n: n}, n)
 	g.hold(n, oldReads, oldDemands)
 	if same {
 		return
@@ -136,8 +170,8 @@ func (g *graph) run(n *node) {
 }
 
 // touch notes that an output result changed.
-func (g *graph) touch(n *node) {
-	if _, ok := n.value.(output); !ok && n.emitted == nil {
+func (g *Graph) touch(n *node) {
+	if !g.emits(n.value) && n.emitted == nil {
 		return
 	}
 	if !n.touched {
@@ -147,7 +181,7 @@ func (g *graph) touch(n *node) {
 }
 
 // hold replaces what n held before its run by what it read and demanded now.
-func (g *graph) hold(n *node, oldReads, oldDemands []*node) {
+func (g *Graph) hold(n *node, oldReads, oldDemands []*node) {
 	g.stamps++
 	reads := n.reads[:0]
 	for _, d := range n.reads {
@@ -180,14 +214,14 @@ func (g *graph) hold(n *node, oldReads, oldDemands []*node) {
 	}
 }
 
-func (g *graph) release(n *node) {
+func (g *Graph) release(n *node) {
 	if !n.live() {
 		g.idle = append(g.idle, n)
 	}
 }
 
 // sweep drops the results that nobody holds, and what they alone held.
-func (g *graph) sweep() {
+func (g *Graph) sweep() {
 	for len(g.idle) > 0 {
 		n := g.idle[len(g.idle)-1]
 		g.idle = g.idle[:len(g.idle)-1]
@@ -214,24 +248,26 @@ func (g *graph) sweep() {
 	}
 }
 
-// rule is a pure function from K to V with its results.
-type rule[K comparable, V any] struct {
-	g       *graph
+// Rule is a pure function from K to V with its results.
+type Rule[K comparable, V any] struct {
+	g       *Graph
 	name    string
-	rank    rank
+	rank    Rank
 	nodes   map[K]*node
-	compute func(rd *reader, key K) V
+	compute func(rd *Reader, key K) V
 	equal   func(a, b V) bool
-	// changed, if set, follows every change of a value; gone values are zero.
-	changed func(before, after V)
+	// Changed, if set, follows every change of a value; gone values are zero.
+	Changed func(before, after V)
 }
 
-func newRule[K comparable, V any](g *graph, name string, r rank, compute func(*reader, K) V, equal func(a, b V) bool) *rule[K, V] {
-	return &rule[K, V]{g: g, name: name, rank: r, nodes: map[K]*node{}, compute: compute, equal: equal}
+// NewRule returns a rule without results. Compute is pure but for what it reads
+// through its reader; equal says when a new result changes nothing.
+func NewRule[K comparable, V any](g *Graph, name string, r Rank, compute func(*Reader, K) V, equal func(a, b V) bool) *Rule[K, V] {
+	return &Rule[K, V]{g: g, name: name, rank: r, nodes: map[K]*node{}, compute: compute, equal: equal}
 }
 
 // at returns the result for key, new and dirty if there is none.
-func (r *rule[K, V]) at(key K) *node {
+func (r *Rule[K, V]) at(key K) *node {
 	n := r.nodes[key]
 	if n == nil {
 		n = &node{rule: r, key: key, dirty: true}
@@ -240,14 +276,14 @@ func (r *rule[K, V]) at(key K) *node {
 	return n
 }
 
-// read returns the value for key and records the read.
-func (r *rule[K, V]) read(rd *reader, key K) V {
+// Read returns the value for key and records the read.
+func (r *Rule[K, V]) Read(rd *Reader, key K) V {
 	v, _ := rd.read(r.at(key)).(V)
 	return v
 }
 
-// demand makes the result for key exist as long as the demanding one wants it.
-func (r *rule[K, V]) demand(rd *reader, key K) {
+// Demand makes the result for key exist as long as the demanding one wants it.
+func (r *Rule[K, V]) Demand(rd *Reader, key K) {
 	n := r.at(key)
 	rd.demand(n)
 	if n.dirty && !n.live() {
@@ -255,8 +291,8 @@ func (r *rule[K, V]) demand(rd *reader, key K) {
 	}
 }
 
-// pin makes the result for key a root.
-func (r *rule[K, V]) pin(key K) {
+// Pin makes the result for key a root.
+func (r *Rule[K, V]) Pin(key K) {
 	n := r.at(key)
 	if !n.pinned {
 		n.pinned = true
@@ -264,54 +300,78 @@ func (r *rule[K, V]) pin(key K) {
 	}
 }
 
-// unpin ends what pin began.
-func (r *rule[K, V]) unpin(key K) {
+// Unpin ends what Pin began.
+func (r *Rule[K, V]) Unpin(key K) {
 	if n := r.nodes[key]; n != nil {
 		n.pinned = false
 		r.g.release(n)
 	}
 }
 
-func (r *rule[K, V]) run(rd *reader, n *node) (any, bool) {
+func (r *Rule[K, V]) run(rd *Reader, n *node) (any, bool) {
 	v := r.compute(rd, n.key.(K))
 	old, ok := n.value.(V)
 	if ok && r.equal(old, v) {
 		return v, true
 	}
-	if r.changed != nil {
-		r.changed(old, v)
+	if r.Changed != nil {
+		r.Changed(old, v)
 	}
 	return v, false
 }
 
-func (r *rule[K, V]) drop(n *node) {
+func (r *Rule[K, V]) drop(n *node) {
 	delete(r.nodes, n.key.(K))
-	if r.changed != nil {
+	if r.Changed != nil {
 		old, _ := n.value.(V)
 		var zero V
-		r.changed(old, zero)
+		r.Changed(old, zero)
 	}
 }
 
-func (r *rule[K, V]) ruleName() string { return r.name }
-func (r *rule[K, V]) ruleRank() rank   { return r.rank }
+func (r *Rule[K, V]) ruleName() string { return r.name }
+func (r *Rule[K, V]) ruleRank() Rank   { return r.rank }
 
-// input is a rule whose values are set from outside.
-type input[K comparable, V comparable] struct {
-	rule[K, V]
+// Value returns the present value for key, zero if there is none.
+func (r *Rule[K, V]) Value(key K) (v V) {
+	if n := r.nodes[key]; n != nil {
+		v, _ = n.value.(V)
+	}
+	return v
+}
+
+// All returns the present values, in no order.
+func (r *Rule[K, V]) All() iter.Seq2[K, V] {
+	return func(yield func(K, V) bool) {
+		for key, n := range r.nodes {
+			v, _ := n.value.(V)
+			if !yield(key, v) {
+				return
+			}
+		}
+	}
+}
+
+// Len returns how many results there are.
+func (r *Rule[K, V]) Len() int { return len(r.nodes) }
+
+// Input is a rule whose values are set from outside.
+type Input[K comparable, V comparable] struct {
+	Rule[K, V]
 	values map[K]V
 }
 
-func newInput[K, V comparable](g *graph, name string) *input[K, V] {
-	in := &input[K, V]{values: map[K]V{}}
-	in.rule = *newRule(g, name, rankInput,
-		func(_ *reader, key K) V { return in.values[key] },
+// NewInput returns an input without values, of rank 0.
+func NewInput[K, V comparable](g *Graph, name string) *Input[K, V] {
+	in := &Input[K, V]{values: map[K]V{}}
+	in.Rule = *NewRule(g, name, 0,
+		func(_ *Reader, key K) V { return in.values[key] },
 		func(a, b V) bool { return a == b })
 	return in
 }
 
-// set changes the value for key; the zero value removes it.
-func (in *input[K, V]) set(key K, v V) {
+// Set changes the value for key; the zero value removes it.
+func (in *Input[K, V]) Set(key K, v V) {
 	var zero V
 	if v == zero {
 		delete(in.values, key)
@@ -323,9 +383,23 @@ func (in *input[K, V]) set(key K, v V) {
 	}
 }
 
-// copy sets the values of other.
-func (in *input[K, V]) copy(other *input[K, V]) {
+// Copy sets the values of other.
+func (in *Input[K, V]) Copy(other *Input[K, V]) {
 	for key, v := range other.values {
-		in.set(key, v)
+		in.Set(key, v)
+	}
+}
+
+// Get returns the value that was set for key.
+func (in *Input[K, V]) Get(key K) V { return in.values[key] }
+
+// All returns everything that was set, in no order.
+func (in *Input[K, V]) All() iter.Seq2[K, V] {
+	return func(yield func(K, V) bool) {
+		for key, v := range in.values {
+			if !yield(key, v) {
+				return
+			}
+		}
 	}
 }
