@@ -61,6 +61,7 @@ func newCertificates(o certificateOptions) (*certificates, error) {
 	c.staples = staple.New(staple.Options{Dir: filepath.Join(o.dataDir, "ocsp"), Now: time.Now, Log: o.log, Registerer: o.registerer})
 	c.tickets = ticket.New(ticket.Options{Dir: filepath.Join(o.dataDir, "tickets"), Now: time.Now, Log: o.log})
 	o.acme.Log, o.acme.Registerer, o.acme.OnChange = o.log, o.registerer, c.takeManaged
+	acme.SetUserAgent("sluice/" + versionString())
 	var err error
 	if c.acme, err = acme.New(o.acme); err != nil {
 		return nil, fmt.Errorf("prepare automatic certificates: %w", err)

@@ -32,6 +32,7 @@ func (m *Manager) claim(ctx context.Context, h *host, forced bool) func() error 
 		m.conclude(h, a, err)
 		close(h.busy)
 		h.busy, h.cancel = nil, nil
+		m.forget()
 		return err
 	}
 }

@@ -1,6 +1,7 @@
 package acme_test
 
 import (
+	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -65,5 +66,12 @@ func BenchmarkLoad(b *testing.B) {
 		if got := m.Load(b.Context(), hosts); len(got) != count {
 			b.Fatalf("%d loaded", len(got))
 		}
+		b.StopTimer()
+		ctx, cancel := context.WithCancel(b.Context())
+		cancel()
+		if err := m.Run(ctx); err != nil {
+			b.Fatal(err)
+		}
+		b.StartTimer()
 	}
 }

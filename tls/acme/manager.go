@@ -48,7 +48,7 @@ type Manager struct {
 }
 
 // New opens the ports for challenges. Nothing is read, ordered or answered before
-// Load, Want and Run.
+// Load, Want and Run; Run also closes what New opened.
 func New(o Options) (*Manager, error) {
 	if err := checkOptions(o); err != nil {
 		return nil, err
