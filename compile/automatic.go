@@ -76,6 +76,9 @@ func (rs *rules) challengeAttachments(rd *graph.Reader, gw *model.Gateway) (out 
 
 // answersChallenges reports whether a virtual host answers HTTP-01 challenges.
 func (rs *rules) answersChallenges(rd *graph.Reader, key hostKey) bool {
+	if strings.HasPrefix(key.host, "*") {
+		return false
+	}
 	return rs.fleet.ACME != nil && !key.table.TLS && len(rs.isManaged.Read(rd, key.host)) > 0
 }
 

@@ -32,12 +32,13 @@ type credential struct {
 	pair         *tls.Certificate
 	ca           []byte // an SDS secret, encoded
 	noPair, noCA lack
-	// stale is why a newer version is not in force.
-	stale lack
+	// stalePair and staleCA are why a newer version is not in force.
+	stalePair, staleCA lack
 }
 
 func (c credential) equal(o credential) bool {
-	return c.object == o.object && c.pair.Equal(o.pair) && bytes.Equal(c.ca, o.ca) && c.noPair == o.noPair && c.noCA == o.noCA && c.stale == o.stale
+	return c.object == o.object && c.pair.Equal(o.pair) && bytes.Equal(c.ca, o.ca) && c.noPair == o.noPair && c.noCA == o.noCA &&
+		c.stalePair == o.stalePair && c.staleCA == o.staleCA
 }
 
 func (rs *rules) readCredential(rd *graph.Reader, key model.Credential) (c credential) {
@@ -61,10 +62,10 @@ func (rs *rules) readCredential(rd *graph.Reader, key model.Credential) (c crede
 	}
 	// The newer version is worse than the one before, which stays in force.
 	if before, _ := pairOf(o.Before); c.pair == nil && before != nil {
-		c.pair, c.stale, c.noPair = before, c.noPair, lack{}
+		c.pair, c.stalePair, c.noPair = before, c.noPair, lack{}
 	}
 	if before, _ := authorityOf(key, o.Before); c.ca == nil && before != nil {
-		c.ca, c.stale, c.noCA = before, c.noCA, lack{}
+		c.ca, c.staleCA, c.noCA = before, c.noCA, lack{}
 	}
 	return c
 }
@@ -148,7 +149,7 @@ func (rs *rules) readFiles(rd *graph.Reader, key model.Credential) (c credential
 	for _, try := range [][2][]byte{{chain.Content, private.Content}, {chain.before, private.Content}, {chain.Content, private.before}, {chain.before, private.before}} {
 		pair, err := tls.ParsePEM(try[0], try[1])
 		if err == nil {
-			c.pair, c.stale, c.noPair = pair, c.noPair, lack{}
+			c.pair, c.stalePair, c.noPair = pair, c.noPair, lack{}
 			return c
 		}
 		if c.noPair.why == "" {
@@ -201,8 +202,8 @@ func (rs *rules) judge(rd *graph.Reader, key model.Credential) certificate {
 	if c.pair == nil {
 		return out
 	}
-	out.rsa, out.remark = c.pair.RSA(), c.stale
-	if c.stale.why != "" {
+	out.rsa, out.remark = c.pair.RSA(), c.stalePair
+	if c.stalePair.why != "" {
 		out.remark.why += "; the version before it stays in force"
 	}
 	if c.pair.MustStaple() && !c.pair.Stapled() && rs.stapleOf(rd, c.pair) == nil {

@@ -63,6 +63,7 @@ func (rs *rules) chainsOn(rd *graph.Reader, bind model.Bind, in *gateway.StreamI
 		table := model.Table{Bind: bind, TLS: true}
 		in.OnDemand = &gateway.OnDemand{Server: first, Table: table.Name(), Scoped: rs.layout.Read(rd, table)}
 		names = append(names, coveredBy(names, shared)...)
+		names = append(names, rs.closedBelow(rd, bind, shared)...)
 	} else {
 		names = append(names, shared...)
 	}
@@ -75,7 +76,9 @@ func (rs *rules) chainsOn(rd *graph.Reader, bind model.Bind, in *gateway.StreamI
 		}
 		host := c.host
 		if host.Table == "" {
-			host.Bindings = rs.streamBindings(rd, bindings, host.Gateway)
+			host.Bindings = slices.DeleteFunc(rs.streamBindings(rd, bindings, host.Gateway), func(b gateway.StreamBinding) bool {
+				return !rs.reaches(rd, b.Set, sniKey{bind, name})
+			})
 		}
 		in.TLS = append(in.TLS, host)
 		out = append(out, c)
@@ -96,6 +99,34 @@ func coveredBy(wide, names []string) (out []string) {
 		}
 	}
 	return out
+}
+
+// closedBelow returns the names among those that share a chain which have no
+// certificate while a wildcard among them does: it would answer for them.
+func (rs *rules) closedBelow(rd *graph.Reader, bind model.Bind, shared []string) (out []string) {
+	for _, name := range coveredBy(shared, shared) {
+		if c := rs.chain.Read(rd, sniKey{bind, name}); c.server != nil && len(c.pairs) == 0 {
+			out = append(out, name)
+		}
+	}
+	return out
+}
+
+// reaches reports whether the rules of a route set are for clients that come in
+// by a server name: those of its hosts that cover the name, or that are found
+// under it.
+func (rs *rules) reaches(rd *graph.Reader, set *model.RouteSet, key sniKey) bool {
+	return slices.ContainsFunc(set.Hosts, func(h string) bool {
+		if model.Covers(h, key.host) {
+			return true
+		}
+		for _, name := range covering(h) {
+			if rs.ownerOf(rd, sniKey{key.bind, name}).gateway != nil {
+				return name == key.host
+			}
+		}
+		return false
+	})
 }
 
 // demandTLS demands what the chains of a listener name: tables and secrets.

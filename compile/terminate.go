@@ -228,8 +228,8 @@ func (rs *rules) chooseAuthorities(rd *graph.Reader, c *chain) bool {
 		found := rs.credential.Read(rd, a)
 		if found.ca != nil {
 			c.ca, c.host.Authorities = a, model.SecretName(a, true)
-			if found.stale.why != "" {
-				c.report(t.AuthoritiesField, found.stale.reason, model.SeverityError, found.stale.why+"; the version before it stays in force")
+			if found.staleCA.why != "" {
+				c.report(t.AuthoritiesField, found.staleCA.reason, model.SeverityError, found.staleCA.why+"; the version before it stays in force")
 			}
 			return true
 		}

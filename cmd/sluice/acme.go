@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"net/netip"
 	"net/url"
 	"path/filepath"
 	"strings"
@@ -135,6 +136,17 @@ func dnsOf(text string) (*acme.DNS, error) {
 		return nil, fmt.Errorf("%q is not known; write rfc2136://SERVER, exec:PROGRAM or the URL of a hook", u.Scheme)
 	}
 	return o, nil
+}
+
+// offlineACME says what `sluice run` with the same flags could do; challenges are
+// answered on ports that only a running gateway has.
+func offlineACME(c *cli.Context) (*compile.ACME, error) {
+	o, err := acmeOptionsOf(c, "")
+	if err != nil {
+		return nil, err
+	}
+	nowhere := netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), 0)
+	return &compile.ACME{HTTP: nowhere, TLSALPN: nowhere, Wildcards: o.DNS != nil, Implied: o.Email != ""}, nil
 }
 
 // fleetACME says what the compiler may count on.

@@ -17,6 +17,7 @@ import (
 	"github.com/sluicegw/sluice/config/file"
 	"github.com/sluicegw/sluice/console"
 	"github.com/sluicegw/sluice/model"
+	"github.com/sluicegw/sluice/tls/pemfile"
 )
 
 // defaultScopedAbove is the number of hosts above which a route table takes the
@@ -57,7 +58,10 @@ func compileFolders(ctx *cli.Context) (compiled, error) {
 	if err != nil {
 		return compiled{}, err
 	}
-	c := compile.New(compile.Options{Kinds: kinds(), ScopedAbove: ctx.Int("scoped-above"), Fleet: fleet})
+	if fleet.ACME, err = offlineACME(ctx); err != nil {
+		return compiled{}, err
+	}
+	c := compile.New(compile.Options{Kinds: kinds(), ScopedAbove: ctx.Int("scoped-above"), Fleet: fleet, Prepare: offlineFacts})
 	out := compiled{result: c.Apply(step), problems: step.Problems}
 	for _, r := range out.result.Reports {
 		out.problems = append(out.problems, r.Problems...)
@@ -72,13 +76,22 @@ func compileFolders(ctx *cli.Context) (compiled, error) {
 	return out, nil
 }
 
+// offlineFacts reads the files that objects name.
+func offlineFacts(w *compile.Wants) compile.Facts {
+	f := compile.Facts{Now: time.Now(), Files: map[string]compile.File{}}
+	for _, path := range w.Files {
+		f.Files[path] = fileOf(pemfile.Load(path))
+	}
+	return f
+}
+
 func validateCommand() *cli.Command {
 	return &cli.Command{
 		Name: "validate", Usage: "check folders and print every problem", ArgsUsage: "DIR...",
 		Description: "Prints one line a problem, as file:line: Kind namespace/name: field: message,\n" +
 			"and exits with 1 if any of them is an error.\n\n" +
 			"Examples:\n  sluice validate examples/quickstart\n  sluice validate -o json routes/ services/",
-		Flags: []cli.Flag{outputFlag("text or json"), scopedAboveFlag(), namespaceFlag(), localityFlag(), labelsFlag()},
+		Flags: append([]cli.Flag{outputFlag("text or json"), scopedAboveFlag(), namespaceFlag(), localityFlag(), labelsFlag()}, acmeFlags()...),
 		Action: func(c *cli.Context) error {
 			out, err := compileFolders(c)
 			if err != nil {
@@ -160,10 +173,10 @@ func translateCommand() *cli.Command {
 		Name: "translate", Usage: "print the Envoy resources that folders become", ArgsUsage: "DIR...",
 		Description: "Prints what `sluice run` would send, by the same code. Problems go to standard error.\n\n" +
 			"Examples:\n  sluice translate examples/quickstart\n  sluice translate -o json --type route examples/quickstart",
-		Flags: []cli.Flag{
+		Flags: append([]cli.Flag{
 			outputFlag("yaml or json"), scopedAboveFlag(), namespaceFlag(), localityFlag(), labelsFlag(),
 			&cli.StringFlag{Name: "type", Usage: "only resources of this `TYPE`: listener, extension, scope, route, cluster, endpoint, secret"},
-		},
+		}, acmeFlags()...),
 		Action: func(c *cli.Context) error {
 			types, err := console.TypesNamed(c.String("type"))
 			if err != nil {
