@@ -62,8 +62,8 @@ $(PEBBLE_STAMP):
 	@rm -f .tools/pebble-*.stamp && touch $@
 
 .PHONY: build
-build: ## build bin/sluice, bin/backends and bin/sluice-loadtest
-	go build -ldflags '$(LDFLAGS)' -o bin/ ./cmd/sluice ./examples/backends ./loadtest/cmd/sluice-loadtest
+build: ## build bin/sluice, bin/sluice-loadtest and what examples use
+	go build -ldflags '$(LDFLAGS)' -o bin/ ./cmd/sluice ./examples/backends ./examples/https/authority ./loadtest/cmd/sluice-loadtest
 
 .PHONY: run
 run: $(ENVOY_STAMP) build ## serve examples/quickstart with demo backends; Ctrl-C stops everything

@@ -299,13 +299,16 @@ func (rs *rules) buildCluster(rd *graph.Reader, d model.Destination) resources {
 		in.Endpoints = rs.endpointsOf(rd, p)
 	}
 	needs := upstream.Needs(in)
+	var stale []lack
 	for _, n := range needs {
 		switch n.Type {
 		case model.TypeEndpoint:
 			rs.endpoints.Demand(rd, d)
 		case model.TypeSecret:
 			c := model.Credential{Namespace: in.PolicyNamespace, Name: in.Policy.TLS.Credential}
-			rs.secret.Demand(rd, secretKey{c, n.Name == model.SecretName(c, true)})
+			key := secretKey{c, n.Name == model.SecretName(c, true)}
+			rs.secret.Demand(rd, key)
+			stale = append(stale, rs.staleOf(rd, key))
 		}
 	}
 	out := resourcesOf(part{
@@ -317,7 +320,25 @@ func (rs *rules) buildCluster(rd *graph.Reader, d model.Destination) resources {
 		f.Object = p.owners()[0]
 		out.faults = append(out.faults, f)
 	}
+	for _, s := range stale {
+		if s.why != "" {
+			out.faults = append(out.faults, model.Problem{
+				Object: p.owners()[0], Field: "spec.trafficPolicy.tls.credentialName", Reason: s.reason, Severity: model.SeverityError,
+				Message: s.why + "; the version before it stays in force",
+			})
+		}
+	}
 	return out
+}
+
+// staleOf returns why the newest version of a secret is not in force; zero if it
+// is.
+func (rs *rules) staleOf(rd *graph.Reader, key secretKey) lack {
+	c := rs.credential.Read(rd, key.credential)
+	if key.ca {
+		return c.staleCA
+	}
+	return c.stalePair
 }
 
 func (rs *rules) buildEndpoints(rd *graph.Reader, d model.Destination) resources {

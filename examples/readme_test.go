@@ -26,9 +26,9 @@ const (
 	binariesVariable = "SLUICE_EXAMPLES_BIN"
 	// patience bounds every wait; a test that needs it all has failed.
 	patience = 30 * time.Second
-	// mirrorsLag is how long a copy of a request may take to be counted, as
-	// nobody waits for it.
-	mirrorsLag = 10 * time.Second
+	// lag is how long what nobody waits for may take: a copy of a request to be
+	// counted, a certificate to be signed.
+	lag = 10 * time.Second
 )
 
 // TestMain builds the programs once.
@@ -43,7 +43,7 @@ func withBinaries(run func() int) int {
 		return 1
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
-	build := exec.Command("go", "build", "-o", dir+"/", "../cmd/sluice", "./backends")
+	build := exec.Command("go", "build", "-o", dir+"/", "../cmd/sluice", "./backends", "./https/authority")
 	build.Stderr = os.Stderr
 	if err := build.Run(); err != nil {
 		fmt.Fprintln(os.Stderr, "build the programs:", err)
@@ -62,7 +62,7 @@ func TestSteps(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(readmes) < 7 {
+	if len(readmes) < 8 {
 		t.Fatalf("found %v", readmes)
 	}
 	for _, readme := range readmes {
@@ -74,14 +74,11 @@ func TestSteps(t *testing.T) {
 // desk is where the steps of one example are typed: a folder that looks like a
 // checkout, with every port of the example moved to a free one.
 type desk struct {
-	t       *testing.T
-	root    string
-	readme  string // text
-	env     []string
-	admin   string
-	run     *exec.Cmd // the command in front, nil before
-	ended   chan struct{}
-	outputs *output
+	t      *testing.T
+	root   string
+	readme string // text
+	env    []string
+	admin  string
 }
 
 func newDesk(t *testing.T, name string) *desk {
@@ -91,10 +88,9 @@ func newDesk(t *testing.T, name string) *desk {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(root) })
-	d := &desk{t: t, root: root, outputs: &output{}}
-	if err := os.Symlink(os.Getenv(binariesVariable), filepath.Join(root, "bin")); err != nil {
-		t.Fatal(err)
-	}
+	d := &desk{t: t, root: root}
+	d.link(os.Getenv(binariesVariable), "bin")
+	d.link("../.tools", ".tools")
 	move := newMove(t, root)
 	if err := copyTree(name, filepath.Join(root, "examples", name), move.text); err != nil {
 		t.Fatal(err)
@@ -109,6 +105,23 @@ func newDesk(t *testing.T, name string) *desk {
 	return d
 }
 
+// link gives the desk a folder that is elsewhere.
+func (d *desk) link(folder, name string) {
+	d.t.Helper()
+	path, err := filepath.Abs(folder)
+	if err == nil {
+		err = os.Symlink(path, filepath.Join(d.root, name))
+	}
+	if err != nil {
+		d.t.Fatal(err)
+	}
+}
+
+// movedPorts are those of this machine that examples use, the admin API's too.
+func movedPorts() []string {
+	return []string{"8080", "8081", "8443", "9001", "9002", "9003", "9900", "14000", "15000"}
+}
+
 // move maps what the READMEs name to what is free.
 type move struct {
 	ports  map[string]string
@@ -119,7 +132,7 @@ func newMove(t *testing.T, root string) move {
 	t.Helper()
 	m := move{ports: map[string]string{}, folder: filepath.Join(root, "shop")}
 	taken := map[int]bool{}
-	for _, port := range []string{"8080", "8081", "9001", "9002", "9003", "9900"} {
+	for _, port := range movedPorts() {
 		free := envoytest.FreePort(t)
 		for taken[free] {
 			free = envoytest.FreePort(t)
@@ -132,7 +145,7 @@ func newMove(t *testing.T, root string) move {
 
 func (m move) text(s string) string {
 	s = strings.ReplaceAll(s, "/tmp/shop", m.folder)
-	return regexp.MustCompile(`\b(8080|8081|900[1-3])\b`).ReplaceAllStringFunc(s, func(p string) string { return m.ports[p] })
+	return regexp.MustCompile(`\b(`+strings.Join(movedPorts(), "|")+`)\b`).ReplaceAllStringFunc(s, func(p string) string { return m.ports[p] })
 }
 
 // copyTree copies the files of a folder through change.
@@ -162,7 +175,7 @@ func (d *desk) work() {
 	if err != nil {
 		d.t.Fatal(err)
 	}
-	if !slices.ContainsFunc(steps, step.inFront) {
+	if !slices.ContainsFunc(steps, step.gateway) {
 		d.t.Fatal("no step runs sluice")
 	}
 	for _, s := range steps {
@@ -176,31 +189,41 @@ func (d *desk) work() {
 	}
 }
 
-// start runs the command in front and waits until the gateway is ready.
+// front is a command that runs in a terminal of its own.
+type front struct {
+	cmd    *exec.Cmd
+	ended  chan struct{}
+	output output
+}
+
+// start runs a command in front and waits until it is ready.
 func (d *desk) start(s step) {
 	// Its end is stop, not that of the test's context, which comes before.
-	cmd := d.shell(context.WithoutCancel(d.t.Context()), "exec "+s.command)
-	cmd.Stdout, cmd.Stderr = d.outputs, d.outputs
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	if err := cmd.Start(); err != nil {
+	f := &front{cmd: d.shell(context.WithoutCancel(d.t.Context()), "exec "+s.command), ended: make(chan struct{})}
+	f.cmd.Stdout, f.cmd.Stderr = &f.output, &f.output
+	f.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if err := f.cmd.Start(); err != nil {
 		d.t.Fatal(err)
 	}
-	d.run, d.ended = cmd, make(chan struct{})
 	go func() {
-		_ = cmd.Wait()
-		close(d.ended)
+		_ = f.cmd.Wait()
+		close(f.ended)
 	}()
-	d.t.Cleanup(d.stop)
+	d.t.Cleanup(func() { f.stop(d.t) })
+	ready := d.ready
+	if !s.gateway() {
+		ready = func() bool { return strings.Contains(f.output.String(), ": ready") }
+	}
 	deadline := time.After(patience)
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
-	for !d.ready() {
+	for !ready() {
 		select {
 		case <-tick.C:
-		case <-d.ended:
+		case <-f.ended:
 			d.t.Fatalf("README.md:%d: the command has ended", s.line)
 		case <-deadline:
-			d.t.Fatalf("README.md:%d: sluice is not ready after %s", s.line, patience)
+			d.t.Fatalf("README.md:%d: it is not ready after %s", s.line, patience)
 		}
 	}
 }
@@ -215,26 +238,25 @@ func (d *desk) ready() bool {
 }
 
 // stop is the Ctrl-C of a README's end.
-func (d *desk) stop() {
-	_ = d.run.Process.Signal(syscall.SIGINT)
+func (f *front) stop(t *testing.T) {
+	_ = f.cmd.Process.Signal(syscall.SIGINT)
 	select {
-	case <-d.ended:
+	case <-f.ended:
 	case <-time.After(patience):
-		_ = syscall.Kill(-d.run.Process.Pid, syscall.SIGKILL)
-		<-d.ended
-		d.t.Error("Ctrl-C did not end it")
+		_ = syscall.Kill(-f.cmd.Process.Pid, syscall.SIGKILL)
+		<-f.ended
+		t.Error("Ctrl-C did not end it")
 	}
-	if d.t.Failed() {
-		d.t.Logf("output of the first terminal:\n%s", d.outputs)
+	if t.Failed() {
+		t.Logf("output of %s:\n%s", f.cmd, &f.output)
 	}
 }
 
-// try types one command. What a backend has counted is asked again for a while:
-// copies of requests arrive when they do.
+// try types one command. What settles by itself is asked again for a while.
 func (d *desk) try(s step) error {
 	until := time.Now()
-	if strings.HasSuffix(s.command, "/count") {
-		until = until.Add(mirrorsLag)
+	if s.settles() {
+		until = until.Add(lag)
 	}
 	for {
 		err := d.once(s)

@@ -16,7 +16,16 @@ type step struct {
 
 // inFront reports whether the command runs in a terminal of its own until it is
 // stopped.
-func (s step) inFront() bool { return strings.Contains(s.command, " -- bin/sluice run ") }
+func (s step) inFront() bool { return s.gateway() || strings.HasPrefix(s.command, "bin/authority ") }
+
+// gateway reports whether the command runs Sluice.
+func (s step) gateway() bool { return strings.Contains(s.command, " -- bin/sluice run ") }
+
+// settles reports whether the command shows what comes when it does: copies of
+// requests that a backend counts, certificates that are being signed.
+func (s step) settles() bool {
+	return strings.HasSuffix(s.command, "/count") || s.command == "bin/sluice certificates"
+}
 
 // parseSteps returns the commands in the sh blocks of a README: lines that
 // begin with "$ ", with the lines behind that begin with "# → ". Anything else

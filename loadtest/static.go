@@ -74,6 +74,16 @@ static_resources:
               - ECDHE-ECDSA-AES256-GCM-SHA384
               - ECDHE-RSA-AES256-GCM-SHA384
               ecdh_curves: [X25519MLKEM768, X25519, P-256]
+              signature_algorithms:
+              - ecdsa_secp256r1_sha256
+              - rsa_pss_rsae_sha256
+              - rsa_pkcs1_sha256
+              - ecdsa_secp384r1_sha384
+              - rsa_pss_rsae_sha384
+              - rsa_pkcs1_sha384
+              - ecdsa_secp521r1_sha512
+              - rsa_pss_rsae_sha512
+              - rsa_pkcs1_sha512
             tls_certificates:
             - {certificate_chain: {filename: "{{.Chain}}"}, private_key: {filename: "{{.Key}}"}}
       filters:

@@ -1,6 +1,10 @@
 package model
 
-import "time"
+import (
+	"net/netip"
+	"strings"
+	"time"
+)
 
 // TrafficPolicy is how one destination, subset or port is reached. A nil block
 // was not given: of a subset it inherits the host's block, of a port it stands
@@ -206,4 +210,30 @@ type RetryBudget struct {
 	MinConcurrency uint32
 	// Interval is nil when not given.
 	Interval *time.Duration
+}
+
+// SANType is the kind of a subject alternative name.
+type SANType int
+
+// The kinds.
+const (
+	SANDNS SANType = iota
+	SANIP
+	SANURI
+	SANEmail
+)
+
+// SANTypeOf returns the kind that a name looks like: a URI has "://", an e-mail
+// address "@".
+func SANTypeOf(name string) SANType {
+	if _, err := netip.ParseAddr(name); err == nil {
+		return SANIP
+	}
+	switch {
+	case strings.Contains(name, "://"):
+		return SANURI
+	case strings.Contains(name, "@"):
+		return SANEmail
+	}
+	return SANDNS
 }

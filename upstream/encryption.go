@@ -3,7 +3,6 @@ package upstream
 import (
 	"cmp"
 	"fmt"
-	"net/netip"
 	"strconv"
 	"strings"
 
@@ -205,14 +204,10 @@ func authorityOptions(in ClusterInput) *corev3.UpstreamHttpProtocolOptions {
 }
 
 func subjectAltName(name string) *tlsv3.SubjectAltNameMatcher {
-	kind := tlsv3.SubjectAltNameMatcher_DNS
-	if _, err := netip.ParseAddr(name); err == nil {
-		kind = tlsv3.SubjectAltNameMatcher_IP_ADDRESS
-	} else if strings.Contains(name, "://") {
-		kind = tlsv3.SubjectAltNameMatcher_URI
-	} else if strings.Contains(name, "@") {
-		kind = tlsv3.SubjectAltNameMatcher_EMAIL
-	}
+	kind := map[model.SANType]tlsv3.SubjectAltNameMatcher_SanType{
+		model.SANDNS: tlsv3.SubjectAltNameMatcher_DNS, model.SANIP: tlsv3.SubjectAltNameMatcher_IP_ADDRESS,
+		model.SANURI: tlsv3.SubjectAltNameMatcher_URI, model.SANEmail: tlsv3.SubjectAltNameMatcher_EMAIL,
+	}[model.SANTypeOf(name)]
 	return &tlsv3.SubjectAltNameMatcher{
 		SanType: kind,
 		Matcher: &stringv3.StringMatcher{MatchPattern: &stringv3.StringMatcher_Exact{Exact: text(name)}},

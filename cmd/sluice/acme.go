@@ -28,7 +28,7 @@ func acmeFlags() []cli.Flag {
 		&cli.StringSliceFlag{
 			Name: "acme-directory", EnvVars: []string{"SLUICE_ACME_DIRECTORY"}, Category: acmeCategory,
 			Usage: "`DIRECTORY` of an ACME authority: letsencrypt, letsencrypt-staging, zerossl, google, google-staging or a URL; " +
-				"repeat it for others that are tried in turn. Options follow a #: profile=, chain=, eab=KEYID:HMAC, roots=FILE, joined by &",
+				"others that are tried in turn come behind a comma or in a flag of their own. Options follow a #: profile=, chain=, eab=KEYID:HMAC, roots=FILE, joined by &",
 		},
 		&cli.BoolFlag{Name: "acme-staging", EnvVars: []string{"SLUICE_ACME_STAGING"}, Category: acmeCategory, Usage: "short for --acme-directory letsencrypt-staging"},
 		&cli.StringFlag{

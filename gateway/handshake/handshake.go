@@ -9,9 +9,7 @@
 package handshake
 
 import (
-	"net/netip"
 	"slices"
-	"strings"
 	"time"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
@@ -54,7 +52,25 @@ func Servable(in Input) bool {
 		return true
 	}
 	// Names say nothing in a certificate that anybody may have signed.
-	return len(t.SubjectAltNames) == 0 && (t.InsecureSkipVerify || len(t.SPKI)+len(t.Hashes) > 0)
+	return len(t.SubjectAltNames) == 0 && (t.InsecureSkipVerify || pinned(t))
+}
+
+// pinned reports whether clients are known by their key or certificate.
+func pinned(t *model.ServerTLS) bool { return len(t.SPKI)+len(t.Hashes) > 0 }
+
+// pinnedOnly reports whether the pins are all that counts. Envoy, told to accept
+// what nobody it trusts has signed, looks at no pin any more; without authorities
+// it looks at nothing else. Names are then those of a certificate that anybody may
+// have signed, and are not looked at either.
+func pinnedOnly(t *model.ServerTLS) bool { return t.InsecureSkipVerify && pinned(t) }
+
+// authorities names the secret of those who sign clients' certificates; "" where
+// they do not count.
+func authorities(in Input) string {
+	if in.TLS.Mode == model.ServerTLSSimple || pinnedOnly(in.TLS) {
+		return ""
+	}
+	return in.Authorities
 }
 
 // Unenforced reports whether the context of in asks for a certificate, and lets a
@@ -62,7 +78,7 @@ func Servable(in Input) bool {
 // what nobody it trusts has signed, and trusts nobody. The filters behind must
 // refuse such a client.
 func Unenforced(in Input) bool {
-	return in.TLS.Mode == model.ServerTLSMutual && in.TLS.InsecureSkipVerify && in.Authorities == ""
+	return in.TLS.Mode == model.ServerTLSMutual && in.TLS.InsecureSkipVerify && in.Authorities == "" && !pinned(in.TLS)
 }
 
 // Context returns the context of a host with certificates of its own.
@@ -93,11 +109,10 @@ func Context(in Input) *tlsv3.DownstreamTlsContext {
 // Secrets returns the names of the secrets that [Context] asks for.
 func Secrets(in Input) []string {
 	out := slices.Clone(in.Certificates)
-	mutual := in.TLS.Mode != model.ServerTLSSimple
-	if mutual && in.Authorities != "" {
-		out = append(out, in.Authorities)
+	if name := authorities(in); name != "" {
+		out = append(out, name)
 	}
-	if !mutual && in.Tickets {
+	if in.TLS.Mode == model.ServerTLSSimple && in.Tickets {
 		out = append(out, model.SecretTickets)
 	}
 	return out
@@ -113,6 +128,10 @@ func verifyClients(common *tlsv3.CommonTlsContext, in Input) {
 	v := &tlsv3.CertificateValidationContext{
 		VerifyCertificateSpki: in.TLS.SPKI,
 		VerifyCertificateHash: in.TLS.Hashes,
+	}
+	if pinnedOnly(in.TLS) {
+		common.ValidationContextType = &tlsv3.CommonTlsContext_ValidationContext{ValidationContext: v}
+		return
 	}
 	for _, name := range in.TLS.SubjectAltNames {
 		v.MatchTypedSubjectAltNames = append(v.MatchTypedSubjectAltNames, subjectAltName(name))
@@ -133,14 +152,10 @@ func verifyClients(common *tlsv3.CommonTlsContext, in Input) {
 
 // subjectAltName matches name exactly, as the kind of name that it looks like.
 func subjectAltName(name string) *tlsv3.SubjectAltNameMatcher {
-	kind := tlsv3.SubjectAltNameMatcher_DNS
-	if _, err := netip.ParseAddr(name); err == nil {
-		kind = tlsv3.SubjectAltNameMatcher_IP_ADDRESS
-	} else if strings.Contains(name, "://") {
-		kind = tlsv3.SubjectAltNameMatcher_URI
-	} else if strings.Contains(name, "@") {
-		kind = tlsv3.SubjectAltNameMatcher_EMAIL
-	}
+	kind := map[model.SANType]tlsv3.SubjectAltNameMatcher_SanType{
+		model.SANDNS: tlsv3.SubjectAltNameMatcher_DNS, model.SANIP: tlsv3.SubjectAltNameMatcher_IP_ADDRESS,
+		model.SANURI: tlsv3.SubjectAltNameMatcher_URI, model.SANEmail: tlsv3.SubjectAltNameMatcher_EMAIL,
+	}[model.SANTypeOf(name)]
 	return &tlsv3.SubjectAltNameMatcher{
 		SanType: kind,
 		Matcher: &matcherv3.StringMatcher{MatchPattern: &matcherv3.StringMatcher_Exact{Exact: name}},

@@ -30,6 +30,11 @@ func TestServable(t *testing.T) {
 		{"nothing", handshake.Input{TLS: nothing, Certificates: certificates}, false, false, certificates},
 		{"any client", handshake.Input{TLS: skip, Certificates: certificates}, true, true, certificates},
 		{"any client, authorities", handshake.Input{TLS: skip, Certificates: certificates, Authorities: "ca"}, true, false, []string{"a", "b", "ca"}},
+		{"pinned clients whoever signed", handshake.Input{
+			TLS: mutual(func(t *model.ServerTLS) {
+				t.InsecureSkipVerify, t.SPKI, t.SubjectAltNames = true, []string{"x"}, []string{"x"}
+			}), Certificates: certificates, Authorities: "ca",
+		}, true, false, certificates},
 		{"keys", handshake.Input{TLS: mutual(func(t *model.ServerTLS) { t.SPKI = []string{"x"} }), Certificates: certificates}, true, false, certificates},
 		{"hashes", handshake.Input{TLS: mutual(func(t *model.ServerTLS) { t.Hashes = []string{"x"} }), Certificates: certificates}, true, false, certificates},
 		{"names alone", handshake.Input{TLS: mutual(func(t *model.ServerTLS) { t.SubjectAltNames = []string{"x"} }), Certificates: certificates}, false, false, certificates},

@@ -28,6 +28,19 @@ func parameters(t *model.ServerTLS) *tlsv3.TlsParameters {
 		TlsMaximumProtocolVersion: high,
 		CipherSuites:              suites,
 		EcdhCurves:                []string{"X25519MLKEM768", "X25519", "P-256"},
+		SignatureAlgorithms:       signatureAlgorithms(),
+	}
+}
+
+// signatureAlgorithms returns those of TLS 1.2 and 1.3, for the keys that Envoy
+// serves. SHA-1, which Envoy takes by default, is not among them.
+//
+// Source: RFC 9155 section 4.
+func signatureAlgorithms() []string {
+	return []string{
+		"ecdsa_secp256r1_sha256", "rsa_pss_rsae_sha256", "rsa_pkcs1_sha256",
+		"ecdsa_secp384r1_sha384", "rsa_pss_rsae_sha384", "rsa_pkcs1_sha384",
+		"ecdsa_secp521r1_sha512", "rsa_pss_rsae_sha512", "rsa_pkcs1_sha512",
 	}
 }
 

@@ -87,10 +87,12 @@ func TestRevocationChanges(t *testing.T) {
 	w.write("secret.yaml", secret("ca", map[string]string{"ca.crt": authority, "ca.crl": crl}))
 	w.answers("bad.test", "/", http.StatusServiceUnavailable, "remote connection failure")
 	w.answersNow("good.test", "/", http.StatusOK, "good")
-	// A list that cannot be read is no reason to trust without one.
+	// A list that cannot be read is no reason to trust without one: that before it
+	// stays in force.
 	w.write("secret.yaml", secret("ca", map[string]string{"ca.crt": authority, "ca.crl": "none"}))
-	w.problem("CredentialMissing", "default/bad", "ca.crl")
+	w.problem("CredentialInvalid", "DestinationRule default/bad-internal", "ca.crl")
 	w.answersNow("bad.test", "/", http.StatusServiceUnavailable, "")
+	w.answersNow("good.test", "/", http.StatusOK, "good")
 	w.write("secret.yaml", secret("ca", map[string]string{"ca.crt": authority}))
 	w.answers("bad.test", "/", http.StatusOK, "bad")
 	w.answersNow("good.test", "/", http.StatusOK, "good")

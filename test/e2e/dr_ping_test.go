@@ -37,26 +37,7 @@ func newPingServer(t testing.TB, name string, answers bool) *pingServer {
 		t.Fatal(err)
 	}
 	s := &pingServer{name: name, port: portOf(l.Addr()), answers: answers}
-	var running sync.WaitGroup
-	conns := make(chan net.Conn, 1024)
-	running.Go(func() {
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			conns <- c
-			running.Go(func() { s.serve(c) })
-		}
-	})
-	t.Cleanup(func() {
-		l.Close()
-		close(conns)
-		for c := range conns {
-			c.Close()
-		}
-		running.Wait()
-	})
+	serveConns(t, l, s.serve)
 	return s
 }
 

@@ -32,26 +32,7 @@ func newLineServer(t testing.TB, name string, config *tls.Config) *lineServer {
 		t.Fatal(err)
 	}
 	s := &lineServer{name: name, port: l.Addr().(*net.TCPAddr).Port, tls: config}
-	var running sync.WaitGroup
-	conns := make(chan net.Conn, 1024)
-	running.Go(func() {
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			conns <- c
-			running.Go(func() { s.serve(c) })
-		}
-	})
-	t.Cleanup(func() {
-		l.Close()
-		close(conns)
-		for c := range conns {
-			c.Close()
-		}
-		running.Wait()
-	})
+	serveConns(t, l, s.serve)
 	return s
 }
 
@@ -207,3 +188,28 @@ func (w *world) willHear(d dialing, want string) {
 }
 
 func portOf(a net.Addr) int { return a.(*net.TCPAddr).Port }
+
+// serveConns serves every connection of l until the test ends.
+func serveConns(t testing.TB, l net.Listener, serve func(net.Conn)) {
+	t.Helper()
+	var running sync.WaitGroup
+	conns := make(chan net.Conn, 1024)
+	running.Go(func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			conns <- c
+			running.Go(func() { serve(c) })
+		}
+	})
+	t.Cleanup(func() {
+		l.Close()
+		close(conns)
+		for c := range conns {
+			c.Close()
+		}
+		running.Wait()
+	})
+}

@@ -139,8 +139,10 @@ func heal(w *world, c brokenSecret, field string, ca *authority) {
 		switch {
 		case c.served:
 			well = first
+			w.visited(well)
 		case c.mutual: // whose certificate is as good as the one before
 			well.shown = host
+			w.visited(well)
 		}
 		w.visits(well)
 	}

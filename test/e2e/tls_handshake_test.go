@@ -61,16 +61,14 @@ func handshakes(t *testing.T) (*world, *authority) {
 	return w, ca
 }
 
-// Versions, cipher suites, key shares, kinds of keys and protocols inside.
-func TestTLSHandshakes(t *testing.T) {
-	t.Parallel()
-	w, ca := handshakes(t)
-	at := func(name string, tune func(*tls.Config)) caller {
-		return caller{sni: name + ".test", trust: ca, tune: tune}
-	}
-	version := func(v uint16) func(echo) error {
-		return agreed(tls.VersionName(v), func(s *tls.ConnectionState) bool { return s.Version == v })
-	}
+// atVersion checks which version was agreed on.
+func atVersion(v uint16) func(echo) error {
+	return agreed(tls.VersionName(v), func(s *tls.ConnectionState) bool { return s.Version == v })
+}
+
+// checkVersions holds what each host agrees to against its bounds.
+func (w *world) checkVersions(ca *authority) {
+	w.t.Helper()
 	for _, v := range []struct {
 		host      string
 		low, high uint16
@@ -90,12 +88,22 @@ func TestTLSHandshakes(t *testing.T) {
 		{"only", tls.VersionTLS10, tls.VersionTLS11, 0},
 		{"only", tls.VersionTLS12, tls.VersionTLS13, tls.VersionTLS12},
 	} {
-		wish := visit{name: fmt.Sprintf("%s with %s", v.host, tls.VersionName(v.high)), caller: at(v.host, bounded(v.low, v.high)), code: refused}
+		wish := visit{name: fmt.Sprintf("%s with %s", v.host, tls.VersionName(v.high)), caller: caller{sni: v.host + ".test", trust: ca, tune: bounded(v.low, v.high)}, code: refused}
 		if v.agreed != 0 {
-			wish.code, wish.check = 0, version(v.agreed)
+			wish.code, wish.check = 0, atVersion(v.agreed)
 		}
 		w.visits(wish)
 	}
+}
+
+// Versions, cipher suites, key shares, kinds of keys and protocols inside.
+func TestTLSHandshakes(t *testing.T) {
+	t.Parallel()
+	w, ca := handshakes(t)
+	at := func(name string, tune func(*tls.Config)) caller {
+		return caller{sni: name + ".test", trust: ca, tune: tune}
+	}
+	w.checkVersions(ca)
 	suite := func(id uint16) func(echo) error {
 		return agreed(tls.CipherSuiteName(id), func(s *tls.ConnectionState) bool { return s.CipherSuite == id })
 	}
@@ -107,7 +115,7 @@ func TestTLSHandshakes(t *testing.T) {
 	w.visits(
 		visit{name: "a suite of the list", caller: at("suite", suites(aes256)), check: suite(aes256)},
 		visit{name: "a suite outside the list", caller: at("suite", suites(aes128)), code: refused},
-		visit{name: "TLS 1.3 brings its own suites", caller: at("suite", nil), check: version(tls.VersionTLS13)},
+		visit{name: "TLS 1.3 brings its own suites", caller: at("suite", nil), check: atVersion(tls.VersionTLS13)},
 		visit{name: "the rest of a list with a typing error", caller: at("typo", suites(chacha)), check: suite(chacha)},
 		visit{name: "the typing error", caller: at("typo", suites(aes128)), code: refused},
 		visit{name: "ChaCha20 where the client prefers it", caller: at("default", suites(chacha)), check: suite(chacha)},

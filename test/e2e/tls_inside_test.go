@@ -88,7 +88,7 @@ func TestTLSInside(t *testing.T) {
 		"http.yaml":    fleet("o.internal", []*origin{newOrigin(t, "o")}) + "---\n" + routes("http", "http.test", to("o.internal")),
 		"web.yaml":     fleet("web.internal", []*origin{web}) + "---\n" + routes("web", "web.test", to("web.internal")) + "---\n" + rule("web.internal", fmt.Sprintf(encrypt, "web")),
 	}).run().settled()
-	w.unexpectedProblems()
+	w.flawless()
 	at := func(trust *authority, sni string) caller { return caller{sni: sni, trust: trust} }
 	w.lineVisits(
 		lineVisit{caller: at(ca, "plain.test"), want: "plain", shown: "plain.test"},

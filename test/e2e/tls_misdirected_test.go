@@ -11,10 +11,12 @@ import (
 // spelling of the name.
 func TestTLSMisdirected(t *testing.T) {
 	t.Parallel()
-	for _, above := range []string{"256", "0"} {
-		t.Run("above "+above, func(t *testing.T) {
+	for name, c := range map[string]struct{ above, metadata string }{
+		"one table": {"256", ""}, "a table for each host": {"0", ""}, "on-demand": {"256", onDemand}, "on-demand with a table for each host": {"0", onDemand},
+	} {
+		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			misdirected(t, above)
+			misdirected(t, c.above, c.metadata)
 		})
 	}
 }
@@ -38,10 +40,11 @@ func mixedPolicies(t *testing.T, ca, clients *authority) map[string]string {
 	return files
 }
 
-func misdirected(t *testing.T, above string) {
+func misdirected(t *testing.T, above, metadata string) {
 	ca, clients := newAuthority(t), newAuthority(t)
 	client := clients.issue("client")
 	files := mixedPolicies(t, ca, clients)
+	files["gateway.yaml"] = strings.Replace(files["gateway.yaml"], "{name: edge", "{name: edge"+metadata, 1)
 	w := newWorld(t, files).run("--scoped-above", above).settled()
 	w.unexpectedProblems("UnreachableRule") // the route of a wildcard behind that of a name
 	const elsewhere = http.StatusMisdirectedRequest

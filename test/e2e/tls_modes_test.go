@@ -55,6 +55,18 @@ func TestTLSModes(t *testing.T) {
 		w.visits(visit{caller: caller{sni: name + ".test", trust: ca}, body: "o " + name + ".test", shown: name + ".test"},
 			visit{name: name + " shown a certificate", caller: caller{sni: name + ".test", trust: ca, show: &foreign}, not: "x-forwarded-client-cert"})
 	}
+	w.checkMutual(ca, &client, []*leaf{&foreign, &old})
+	w.visits(
+		visit{name: "passed through", caller: caller{sni: "passed.test", trust: stranger, h1: true}, body: "passed sni=passed.test"},
+		visit{name: "waiting for the mesh", caller: caller{sni: "mesh.test"}, code: refused},
+		visit{name: "waiting for the mesh too", caller: caller{sni: "auto.test"}, code: refused},
+	)
+}
+
+// checkMutual shows the hosts of mutual modes a good certificate, bad ones and
+// none.
+func (w *world) checkMutual(ca *authority, good *leaf, bad []*leaf) {
+	w.t.Helper()
 	for _, name := range []string{"beside", "inside", "generic", "named", "optional"} {
 		at := func(show *leaf) caller { return caller{sni: name + ".test", trust: ca, show: show} }
 		none := visit{name: name + " without a certificate", caller: at(nil), code: refused}
@@ -62,15 +74,11 @@ func TestTLSModes(t *testing.T) {
 			none.code = 200
 		}
 		w.visits(none,
-			visit{name: name, caller: at(&client), body: "o " + name + ".test", shown: name + ".test"},
-			visit{name: name + " with a foreign certificate", caller: at(&foreign), code: refused},
-			visit{name: name + " with an expired certificate", caller: at(&old), code: refused})
+			visit{name: name, caller: at(good), body: "o " + name + ".test", shown: name + ".test"})
+		for _, b := range bad { // of another authority, and expired
+			w.visits(visit{name: name + " with a bad certificate", caller: at(b), code: refused})
+		}
 	}
-	w.visits(
-		visit{name: "passed through", caller: caller{sni: "passed.test", trust: stranger, h1: true}, body: "passed sni=passed.test"},
-		visit{name: "waiting for the mesh", caller: caller{sni: "mesh.test"}, code: refused},
-		visit{name: "waiting for the mesh too", caller: caller{sni: "auto.test"}, code: refused},
-	)
 }
 
 // What a destination hears of the client: who showed a certificate, and that it

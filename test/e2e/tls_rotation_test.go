@@ -113,19 +113,26 @@ func rotation(t *testing.T, metadata string) {
 	w.visited(visit{caller: caller{sni: "mutual.test", trust: ca, show: &later}, code: 404})
 	w.visits(visit{name: "old client", caller: caller{sni: "mutual.test", trust: ca, show: &client}, code: refused})
 	all("after new authorities")
-	for n := range 5 {
-		host := fmt.Sprintf("h%d.test", n)
-		w.write("more.yaml", ca.issue(host).secret("more"))
-		w.write("gateway.yaml", files["gateway.yaml"]+simple("more", host))
-		w.visited(visit{caller: caller{sni: host, trust: ca}, code: 404, shown: host})
-		all("after " + host)
-	}
-	w.write("gateway.yaml", files["gateway.yaml"])
-	w.remove("more.yaml")
-	w.visited(visit{caller: caller{sni: "h4.test"}, code: refused})
-	all("after the last is gone")
+	w.comeAndGo(ca, files["gateway.yaml"], all)
 	w.flawless()
 	if now := w.status().Envoy.PID; now != pid {
 		t.Errorf("envoy is %d, was %d", now, pid)
 	}
+}
+
+// comeAndGo adds hosts to a gateway and takes them away; still looks at others
+// after each.
+func (w *world) comeAndGo(ca *authority, gateway string, still func(when string)) {
+	w.t.Helper()
+	for n := range 5 {
+		host := fmt.Sprintf("h%d.test", n)
+		w.write("more.yaml", ca.issue(host).secret("more"))
+		w.write("gateway.yaml", gateway+simple("more", host))
+		w.visited(visit{caller: caller{sni: host, trust: ca}, code: 404, shown: host})
+		still("after " + host)
+	}
+	w.write("gateway.yaml", gateway)
+	w.remove("more.yaml")
+	w.visited(visit{caller: caller{sni: "h4.test"}, code: refused})
+	still("after the last is gone")
 }

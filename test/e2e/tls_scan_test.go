@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 )
 
@@ -19,10 +20,11 @@ func TestTLSScan(t *testing.T) {
 	t.Parallel()
 	ca := newAuthority(t)
 	w := newWorld(t, map[string]string{
-		"gateway.yaml": secured("", https("mode: SIMPLE, credentialNames: [ecdsa, rsa]", "scan.test")),
+		"gateway.yaml": secured("", https("mode: SIMPLE, credentialNames: [ecdsa, rsa]", "*")),
 		"routes.yaml":  everywhere(newOrigin(t, "o")),
 		"secrets.yaml": ca.issue("scan.test").secret("ecdsa") + "---\n" + ca.sign(order{names: []string{"scan.test"}, rsa: true}).secret("rsa"),
 	}).run().settled()
+	// The host is any, because some of its checks send no server name.
 	out := filepath.Join(t.TempDir(), "scan.json")
 	// Protocols, server defaults, forward secrecy, ciphers, preferences and all
 	// known weaknesses; what belongs to the certificate is the test's own.
@@ -40,11 +42,14 @@ func TestTLSScan(t *testing.T) {
 	ids := map[string]string{}
 	for _, f := range findings {
 		ids[f.ID] = f.Finding
+		if strings.HasPrefix(f.ID, "cert_") {
+			continue
+		}
 		if !slices.Contains([]string{"OK", "INFO", "LOW"}, f.Severity) {
 			t.Errorf("%s: %s: %s", f.Severity, f.ID, f.Finding)
 		}
 	}
-	for _, id := range []string{"SSLv3", "TLS1", "TLS1_2", "TLS1_3", "FS", "heartbleed", "ROBOT", "BEAST", "LUCKY13", "SWEET32"} {
+	for _, id := range []string{"SSLv3", "TLS1", "TLS1_2", "TLS1_3", "PFS", "heartbleed", "ROBOT", "BEAST", "LUCKY13", "SWEET32", "secure_renego", "secure_client_renego"} {
 		if ids[id] == "" {
 			t.Errorf("the scan says nothing of %s:\n%s", id, said)
 		}
