@@ -18,8 +18,8 @@ PEBBLE_STAMP := .tools/pebble-$(PEBBLE_VERSION).stamp
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 LDFLAGS := -X main.version=$(VERSION)
 
-# What tests run, by the names of commands and of Debian packages alike.
-TEST_TOOLS := curl openssl sslscan
+# What tests run: command=Debian package.
+TEST_TOOLS := curl=curl openssl=openssl testssl=testssl.sh
 
 # Packages with goroutines of their own are tested under the race detector.
 RACE := /(xds|config/file|proxy|status|console|cmd/sluice|tls/(acme|pemfile|staple|ticket))$$
@@ -77,7 +77,7 @@ test: $(ENVOY_STAMP) $(PEBBLE_STAMP) ## run every test, also those against the r
 	@if ! command -v "$$(go env CC)" >/dev/null && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 	  apt-get update -q && apt-get install -y -q gcc libc6-dev; \
 	fi
-	@missing=; for tool in $(TEST_TOOLS); do command -v $$tool >/dev/null || missing="$$missing $$tool"; done; \
+	@missing=; for tool in $(TEST_TOOLS); do command -v $${tool%=*} >/dev/null || missing="$$missing $${tool#*=}"; done; \
 	if [ -n "$$missing" ]; then \
 	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 	    apt-get update -q && apt-get install -y -q $$missing; \

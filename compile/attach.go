@@ -142,7 +142,7 @@ func (rs *rules) attachGateway(rd *graph.Reader, gw *model.Gateway) (a attached)
 			a.binds = append(a.binds, s.Bind)
 		}
 		if namesSNI(s) {
-			a.addNames(rd, rs, sniOwner{gw, s})
+			a.addNames(rd, rs, sniOwner{gw, s, ""})
 			continue
 		}
 		if class.kind != gateway.KindHTTP {
@@ -168,7 +168,6 @@ func (rs *rules) attachGateway(rd *graph.Reader, gw *model.Gateway) (a attached)
 // addNames claims the names of a server that tells its clients apart by them. A
 // host without a rule is still its own: it answers 404, not 421.
 func (a *attached) addNames(rd *graph.Reader, rs *rules, me sniOwner) {
-	table, isHTTP := tableOf(me.server)
 	for _, h := range me.server.Hosts {
 		if p := rs.nameConflict(rd, me, h); p != nil {
 			a.faults = append(a.faults, *p)
@@ -176,7 +175,10 @@ func (a *attached) addNames(rd *graph.Reader, rs *rules, me sniOwner) {
 				continue
 			}
 		}
-		if isHTTP {
+		if !isHTTP(me.server) {
+			continue
+		}
+		if table, ok := rs.homeOf(rd, me.server, h.DNS); ok {
 			a.entries = append(a.entries, attachment{table: table, host: h.DNS, by: me.gateway.Ref, gateway: gatewayRef(me.gateway)})
 		}
 	}
@@ -278,7 +280,7 @@ func (rs *rules) attachServer(rd *graph.Reader, p placement, s *model.Server) (o
 				break // reported on the gateway
 			}
 			owned = true
-			if at, ok := rs.attachHost(rd, p, s, narrow); ok {
+			if at, ok := rs.attachHost(rd, p, spot{s, sh.DNS, narrow}); ok {
 				p.placed[i] = true
 				out = append(out, at)
 			}
@@ -287,21 +289,28 @@ func (rs *rules) attachServer(rd *graph.Reader, p placement, s *model.Server) (o
 	return out
 }
 
+// spot is a host of a route set under a name of a server.
+type spot struct {
+	server     *model.Server
+	name, host string
+}
+
 // attachHost returns what a route set brings to a host of a server; nothing if it
 // has no rule for what is spoken there, or if clients that name the host reach
 // another server.
-func (rs *rules) attachHost(rd *graph.Reader, p placement, s *model.Server, host string) (attachment, bool) {
-	at := attachment{table: model.Table{Bind: s.Bind}, by: p.set.Ref, gateway: gatewayRef(p.gateway)}
-	table, isHTTP := tableOf(s)
-	switch {
-	case s.TLS != nil && rs.coveringOwner(rd, s.Bind, host).unlike(s):
-		return at, false
-	case isHTTP:
-		at.table, at.host, at.redirect = table, host, s.HTTPSRedirect && s.TLS == nil
-		return at, s.TLS == nil || len(p.set.HTTP) > 0
+func (rs *rules) attachHost(rd *graph.Reader, p placement, at spot) (attachment, bool) {
+	out := attachment{table: model.Table{Bind: at.server.Bind}, by: p.set.Ref, gateway: gatewayRef(p.gateway)}
+	s := at.server
+	if isHTTP(s) {
+		home, ok := rs.homeOf(rd, s, at.name)
+		out.table, out.host, out.redirect = home, at.host, s.HTTPSRedirect && s.TLS == nil
+		return out, ok && rs.reachable(rd, home, at.host) && (s.TLS == nil || len(p.set.HTTP) > 0)
 	}
-	at.stream = true
-	return at, len(p.set.TCP)+len(p.set.TLS) > 0
+	if s.TLS != nil && rs.coveringOwner(rd, s.Bind, at.host).server != s {
+		return out, false
+	}
+	out.stream = true
+	return out, len(p.set.TCP)+len(p.set.TLS) > 0
 }
 
 // intersect returns the narrower of two host names if one covers the other.

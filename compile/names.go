@@ -1,6 +1,7 @@
 package compile
 
 import (
+	"cmp"
 	"maps"
 	"slices"
 	"strings"
@@ -17,6 +18,8 @@ type nameEntries struct {
 	names         []graph.Entry[shareKey, string]
 	sharedBuckets []graph.Entry[bucketKey, string]
 	sharing       []graph.Entry[none, model.Bind]
+	groups        []graph.Entry[model.Bind, model.Table]
+	grouped       []graph.Entry[model.Table, string]
 	forced        []graph.Entry[none, model.Bind]
 	httpBinds     []graph.Entry[none, model.Bind]
 	managedHosts  []graph.Entry[none, string]
@@ -49,6 +52,9 @@ func (e *nameEntries) addServer(gw model.Ref, s *model.Server) {
 		e.sni = append(e.sni, graph.At(sniKey{s.Bind, h.DNS}, gw))
 		e.names = append(e.names, graph.At(shareKey{s.Bind, shared}, h.DNS))
 		if shared {
+			group := model.Table{Bind: s.Bind, TLS: true, Policy: s.TLS.Policy(h.DNS)}
+			e.groups = append(e.groups, graph.At(s.Bind, group))
+			e.grouped = append(e.grouped, graph.At(group, h.DNS))
 			e.sharedBuckets = append(e.sharedBuckets, graph.At(bucketKey{model.Table{Bind: s.Bind}, bucketOf(h.DNS)}, h.DNS))
 		}
 	}
@@ -78,6 +84,8 @@ func (rs *rules) replaceNames(b, a nameEntries) {
 	rs.names.Replace(b.names, a.names)
 	rs.sharedBuckets.Replace(b.sharedBuckets, a.sharedBuckets)
 	rs.sharing.Replace(b.sharing, a.sharing)
+	rs.groups.Replace(b.groups, a.groups)
+	rs.grouped.Replace(b.grouped, a.grouped)
 	rs.forced.Replace(b.forced, a.forced)
 	rs.httpBinds.Replace(b.httpBinds, a.httpBinds)
 	rs.managedHosts.Replace(b.managedHosts, a.managedHosts)
@@ -87,11 +95,11 @@ func (rs *rules) replaceNames(b, a nameEntries) {
 }
 
 func compareCredential(a, b model.Credential) int {
-	return strings.Compare(credentialOrder(a), credentialOrder(b))
-}
-
-func credentialOrder(c model.Credential) string {
-	return strings.Join([]string{c.Managed, c.Namespace, c.Name, c.CertificateFile, c.KeyFile, c.AuthorityFile, c.CRLFile}, "\x00")
+	return cmp.Or(
+		strings.Compare(a.Managed, b.Managed), strings.Compare(a.Namespace, b.Namespace), strings.Compare(a.Name, b.Name),
+		strings.Compare(a.CertificateFile, b.CertificateFile), strings.Compare(a.KeyFile, b.KeyFile),
+		strings.Compare(a.AuthorityFile, b.AuthorityFile), strings.Compare(a.CRLFile, b.CRLFile),
+	)
 }
 
 // keepBetter returns v with the content that it takes the place of, if v is a

@@ -15,6 +15,11 @@ import (
 // 3.4 s among 10,000; on demand it costs 3 ms.
 const onDemandAbove = 2000
 
+// crowdedAbove is the number of names with one certificate above which they share
+// a chain. Their table is in the scoped layout then, whose programs cost Envoy half
+// a megabyte for each chain.
+const crowdedAbove = 256
+
 // findOnDemand returns the one bind whose names share a chain: the names of its
 // secrets are what clients ask for, so two binds could not tell them apart.
 func (rs *rules) findOnDemand(rd *graph.Reader, _ none) model.Bind {
@@ -25,11 +30,19 @@ func (rs *rules) findOnDemand(rd *graph.Reader, _ none) model.Bind {
 		}
 	}
 	for _, b := range sharing {
-		if slices.Contains(forced, b) || rs.names.Size.Read(rd, shareKey{b, true}) > onDemandAbove {
+		if slices.Contains(forced, b) || rs.names.Size.Read(rd, shareKey{b, true}) > onDemandAbove || rs.crowded(rd, b) {
 			return b
 		}
 	}
 	return model.Bind{}
+}
+
+// crowded reports whether too many names of a bind have one certificate.
+func (rs *rules) crowded(rd *graph.Reader, b model.Bind) bool {
+	if rs.names.Size.Read(rd, shareKey{b, true}) <= crowdedAbove {
+		return false
+	}
+	return slices.ContainsFunc(rs.groups.Read(rd, b), func(t model.Table) bool { return rs.grouped.Size.Read(rd, t) > crowdedAbove })
 }
 
 // firstSharing returns the server whose settings the shared chain of a bind has;

@@ -86,7 +86,9 @@ type rules struct {
 	names           *graph.Index[shareKey, string]
 	sharedBuckets   *graph.Index[bucketKey, string]
 	sharing         *graph.Index[none, model.Bind] // binds with names that may share a chain
-	forced          *graph.Index[none, model.Bind] // binds told to share it
+	groups          *graph.Index[model.Bind, model.Table]
+	grouped         *graph.Index[model.Table, string] // names that may share, by the table they have if they do not
+	forced          *graph.Index[none, model.Bind]    // binds told to share it
 	httpBinds       *graph.Index[none, model.Bind]
 	managedHosts    *graph.Index[none, string]
 	isManaged       *graph.Index[string, none]
@@ -187,7 +189,7 @@ func (rs *rules) inputFacts(g *graph.Graph) {
 // rulesOfTLS are the rules about TLS that ends at the gateway.
 func (rs *rules) rulesOfTLS(g *graph.Graph) {
 	rs.certificate = graph.NewRule(g, "certificate", rankPolicy, rs.judge, same[certificate])
-	rs.onDemand = graph.NewRule(g, "on demand", rankPolicy, rs.findOnDemand, same[model.Bind])
+	rs.onDemand = graph.NewRule(g, "on demand", rankBind, rs.findOnDemand, same[model.Bind])
 	rs.foreign = graph.NewRule(g, "foreign hosts", rankPolicy, rs.findForeign, slices.Equal[[]string])
 	rs.chain = graph.NewRule(g, "chain", rankTarget, rs.buildChain, chain.equal)
 	rs.misdirecteds = graph.NewRule(g, "misdirected hosts", rankHostTable, rs.buildMisdirected, resources.equal)
@@ -212,6 +214,8 @@ func (rs *rules) indexObjects(g *graph.Graph) {
 	rs.sni = graph.NewIndex[sniKey](g, "servers by name", rankObjectIndex, model.Ref.Compare)
 	rs.names = graph.NewIndex[shareKey](g, "server names", rankObjectIndex, strings.Compare)
 	rs.sharedBuckets = graph.NewIndex[bucketKey](g, "shared names", rankObjectIndex, strings.Compare)
+	rs.groups = graph.NewIndex[model.Bind](g, "groups", rankObjectIndex, compareTable)
+	rs.grouped = graph.NewIndex[model.Table](g, "names by group", rankObjectIndex, strings.Compare)
 	rs.sharing = graph.NewIndex[none](g, "binds that may share", rankObjectIndex, compareBind)
 	rs.forced = graph.NewIndex[none](g, "binds that must share", rankObjectIndex, compareBind)
 	rs.httpBinds = graph.NewIndex[none](g, "plain HTTP binds", rankObjectIndex, compareBind)

@@ -89,12 +89,17 @@ func (rs *rules) chainsOn(rd *graph.Reader, bind model.Bind, in *gateway.StreamI
 // coveredBy returns the names that a wildcard among wide covers: Envoy looks for a
 // chain before it looks for a certificate, so they cannot share one.
 func coveredBy(wide, names []string) (out []string) {
-	wide = slices.DeleteFunc(slices.Clone(wide), func(w string) bool { return !strings.HasPrefix(w, "*") })
-	if len(wide) == 0 {
+	wild := map[string]bool{}
+	for _, w := range wide {
+		if strings.HasPrefix(w, "*") {
+			wild[w] = true
+		}
+	}
+	if len(wild) == 0 {
 		return nil
 	}
 	for _, name := range names {
-		if slices.ContainsFunc(wide, func(w string) bool { return model.Covers(w, name) }) {
+		if slices.ContainsFunc(covering(name)[1:], func(w string) bool { return wild[w] }) {
 			out = append(out, name)
 		}
 	}
@@ -133,8 +138,8 @@ func (rs *rules) reaches(rd *graph.Reader, set *model.RouteSet, key sniKey) bool
 func (rs *rules) demandTLS(rd *graph.Reader, in gateway.StreamInput, chains []chain) {
 	scoped := false
 	for _, c := range chains {
-		if t, ok := tableOf(c.server); ok {
-			rs.table.Demand(rd, t)
+		if isHTTP(c.server) {
+			rs.table.Demand(rd, c.table)
 			scoped = scoped || c.host.Scoped
 		}
 		for _, pair := range c.pairs {

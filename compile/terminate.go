@@ -29,39 +29,56 @@ type shareKey struct {
 // mayShare reports whether the hosts of a server can live in a chain that
 // fetches certificates on demand: nothing but a certificate sets them apart.
 func mayShare(s *model.Server) bool {
-	return s.TLS != nil && s.Protocol == model.ProtocolHTTPS && s.TLS.Policy() == "" && !s.TLS.HTTP3 &&
+	return s.TLS != nil && s.Protocol == model.ProtocolHTTPS && s.TLS.Demands() == "" && !s.TLS.HTTP3 &&
 		len(s.TLS.Certificates) < 2 && s.TLS.Layout != model.ChainLayoutChains
 }
 
 // namesSNI reports whether a server tells its clients apart by server name.
 func namesSNI(s *model.Server) bool { return s.TLS != nil || s.Passthrough }
 
-// tableOf returns the route table of an HTTP server, and whether it is one.
-func tableOf(s *model.Server) (model.Table, bool) {
+// isHTTP reports whether HTTP is inside of what a server takes.
+func isHTTP(s *model.Server) bool {
+	return s.Protocol.IsHTTP() || s.TLS != nil && s.Protocol == model.ProtocolHTTPS
+}
+
+// tableOf returns the route table of a host of an HTTP server.
+func (rs *rules) tableOf(rd *graph.Reader, s *model.Server, host string) model.Table {
 	switch {
-	case s.Protocol.IsHTTP():
-		return model.Table{Bind: s.Bind}, true
-	case s.TLS != nil && s.Protocol == model.ProtocolHTTPS:
-		return model.Table{Bind: s.Bind, TLS: true, Policy: s.TLS.Policy()}, true
+	case s.TLS == nil:
+		return model.Table{Bind: s.Bind}
+	case mayShare(s) && rs.onDemand.Read(rd, none{}) == s.Bind:
+		return model.Table{Bind: s.Bind, TLS: true}
 	}
-	return model.Table{}, false
+	return model.Table{Bind: s.Bind, TLS: true, Policy: s.TLS.Policy(host)}
 }
 
 // sniOwner is the server to which a name belongs.
 type sniOwner struct {
 	gateway *model.Gateway // nil: nobody
 	server  *model.Server
+	name    string // of the server that it is found under
 }
 
-// unlike reports whether a client that reaches o has other things to prove than
-// one that reaches s.
-func (o sniOwner) unlike(s *model.Server) bool {
-	if o.server == nil || o.server == s {
-		return false
+// homeOf returns the route table in which a name of an HTTP server lives: that of
+// the server to which the name belongs, if the two demand the same of clients.
+func (rs *rules) homeOf(rd *graph.Reader, s *model.Server, name string) (model.Table, bool) {
+	if s.TLS == nil {
+		return model.Table{Bind: s.Bind}, true
 	}
-	a, isHTTP := tableOf(o.server)
-	b, alsoHTTP := tableOf(s)
-	return a != b || isHTTP != alsoHTTP || o.server.Passthrough != s.Passthrough
+	o := rs.ownerOf(rd, sniKey{s.Bind, name})
+	if o.server == nil || !isHTTP(o.server) || o.server.TLS.Demands() != s.TLS.Demands() {
+		return model.Table{}, false
+	}
+	return rs.tableOf(rd, o.server, name), true
+}
+
+// reachable reports whether a client that names host reaches a table.
+func (rs *rules) reachable(rd *graph.Reader, table model.Table, host string) bool {
+	if !table.TLS {
+		return true
+	}
+	o := rs.coveringOwner(rd, table.Bind, host)
+	return o.server != nil && isHTTP(o.server) && rs.tableOf(rd, o.server, o.name) == table
 }
 
 // ownerOf returns the first server of the oldest gateway with a name on a bind.
@@ -74,7 +91,7 @@ func (rs *rules) ownerOf(rd *graph.Reader, key sniKey) (o sniOwner) {
 		for i := range gw.Servers {
 			s := &gw.Servers[i]
 			if s.Bind == key.bind && namesSNI(s) && slices.ContainsFunc(s.Hosts, func(h model.ServerHost) bool { return h.DNS == key.host }) {
-				o = sniOwner{gw, s}
+				o = sniOwner{gw, s, key.host}
 				break
 			}
 		}
@@ -124,9 +141,7 @@ func (rs *rules) nameConflict(rd *graph.Reader, me sniOwner, h model.ServerHost)
 		Message: fmt.Sprintf("host %q on %v belongs to %s of %v, which says something else of TLS; remove it from one of the two",
 			h.DNS, me.server.Bind, o.server.Field, o.gateway.Ref),
 	}
-	own, isHTTP := tableOf(me.server)
-	theirs, alsoHTTP := tableOf(o.server)
-	if own != theirs || isHTTP != alsoHTTP || me.server.Passthrough != o.server.Passthrough {
+	if me.server.TLS == nil || o.server.TLS == nil || isHTTP(me.server) != isHTTP(o.server) || me.server.TLS.Demands() != o.server.TLS.Demands() {
 		return p
 	}
 	if slices.Equal(me.server.TLS.Certificates, o.server.TLS.Certificates) && me.server.TLS.Automation == o.server.TLS.Automation {
@@ -141,6 +156,7 @@ func (rs *rules) nameConflict(rd *graph.Reader, me sniOwner, h model.ServerHost)
 // chain is what is answered to a server name on a bind.
 type chain struct {
 	host   gateway.TLSHost // without its bindings
+	table  model.Table     // of HTTP
 	server *model.Server
 	pairs  []model.Credential
 	ca     model.Credential // zero: none
@@ -151,7 +167,7 @@ func (c chain) resources() []*model.Resource { return nil }
 func (c chain) problems() []model.Problem    { return c.faults }
 
 func (c chain) equal(o chain) bool {
-	return c.server == o.server && c.host.Table == o.host.Table && c.host.Scoped == o.host.Scoped && c.host.Gateway == o.host.Gateway &&
+	return c.server == o.server && c.table == o.table && c.host.Scoped == o.host.Scoped && c.host.Gateway == o.host.Gateway &&
 		c.host.Authorities == o.host.Authorities && slices.Equal(c.host.Certificates, o.host.Certificates) &&
 		slices.Equal(c.pairs, o.pairs) && c.ca == o.ca && slices.Equal(c.faults, o.faults)
 }
@@ -165,8 +181,9 @@ func (rs *rules) buildChain(rd *graph.Reader, key sniKey) (c chain) {
 	}
 	c.server = o.server
 	c.host = gateway.TLSHost{Host: key.host, Server: o.server, Gateway: o.gateway.Ref}
-	if t, ok := tableOf(o.server); ok {
-		c.host.Table, c.host.Scoped = t.Name(), rs.layout.Read(rd, t)
+	if isHTTP(o.server) {
+		c.table = rs.tableOf(rd, o.server, key.host)
+		c.host.Table, c.host.Scoped = c.table.Name(), rs.layout.Read(rd, c.table)
 	}
 	complete := rs.chooseCertificates(rd, &c) && rs.chooseAuthorities(rd, &c)
 	if !complete {
@@ -276,7 +293,7 @@ func (rs *rules) findForeign(rd *graph.Reader, table model.Table) (out []string)
 			if o.server == nil {
 				continue
 			}
-			if t, ok := tableOf(o.server); !ok || t != table {
+			if !isHTTP(o.server) || rs.tableOf(rd, o.server, name) != table {
 				out = append(out, name)
 			}
 		}

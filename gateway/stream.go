@@ -84,8 +84,9 @@ func StreamListener(in StreamInput) (*listenerv3.Listener, []model.Problem) {
 // taken returns the servers that may share the port, and reports the others.
 func (s *stream) taken() []*StreamServer {
 	var taken []*StreamServer
+	var first []*StreamServer // of each protocol: that alone decides
 	for _, server := range s.servers() {
-		if other := conflicting(taken, server.Server); other != nil {
+		if other := conflicting(first, server.Server); other != nil {
 			s.report(server.Gateway, model.Problem{
 				Field: server.Server.Field + ".port", Reason: model.ReasonPortConflict, Severity: model.SeverityError,
 				Message: fmt.Sprintf("%s of the older %s holds port %s with protocol %s, which protocol %s cannot share; choose another port",
@@ -94,10 +95,14 @@ func (s *stream) taken() []*StreamServer {
 			continue
 		}
 		taken = append(taken, server)
+		if !slices.ContainsFunc(first, func(t *StreamServer) bool { return t.Server.Protocol == server.Server.Protocol }) {
+			first = append(first, server)
+		}
 	}
 	return taken
 }
 
+// conflicting returns the oldest server that cannot share the port with another.
 func conflicting(taken []*StreamServer, server *model.Server) *StreamServer {
 	for _, t := range taken {
 		if !Compatible(t.Server, server) {

@@ -28,11 +28,12 @@ func ListenerName(b Bind) string {
 }
 
 // Table names a route table: that of the plain-text HTTP servers of a bind, or of
-// its TLS servers of one policy.
+// its TLS hosts of one policy.
 type Table struct {
 	Bind Bind
 	TLS  bool
-	// Policy is that of [ServerTLS.Policy]; "" without TLS.
+	// Policy is that of [ServerTLS.Policy]; "" without TLS, and for the hosts that
+	// share a chain.
 	Policy string
 }
 

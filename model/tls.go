@@ -87,12 +87,9 @@ const (
 	ChainLayoutOnDemand ChainLayout = "on-demand" // one chain that fetches certificates by name
 )
 
-// Policy tells what a client has to satisfy to reach the hosts of a server: two
-// servers with equal policies may answer for each other's hosts on one
-// connection, others may not. It is "" for mode SIMPLE with nothing restricted,
-// else 16 hexadecimal digits. The server's own certificates are no part of it:
-// they prove the server, not the client.
-func (t *ServerTLS) Policy() string {
+// Demands says what a client has to satisfy to reach the hosts of a server; "" for
+// mode SIMPLE with nothing restricted.
+func (t *ServerTLS) Demands() string {
 	var b strings.Builder
 	if t.Mode != ServerTLSSimple {
 		fmt.Fprintf(&b, "mode %s authorities %q names %q keys %q hashes %q skip %v ",
@@ -101,10 +98,19 @@ func (t *ServerTLS) Policy() string {
 	if t.MinVersion != "" || t.MaxVersion != "" || len(t.CipherSuites) > 0 {
 		fmt.Fprintf(&b, "versions %q %q ciphers %q", t.MinVersion, t.MaxVersion, t.CipherSuites)
 	}
-	if b.Len() == 0 {
-		return ""
+	return b.String()
+}
+
+// Policy tells which hosts may be asked for on one connection: those of equal
+// demands on the client that are proven by the same certificates. It is 16
+// hexadecimal digits. Host is that of the server; an automatic certificate is its
+// alone.
+func (t *ServerTLS) Policy(host string) string {
+	proof := fmt.Sprintf("certificates %q", t.Certificates)
+	if t.Automation != AutomationNone {
+		proof = "managed " + host
 	}
-	sum := sha256.Sum256([]byte(b.String()))
+	sum := sha256.Sum256([]byte(t.Demands() + proof))
 	return hex.EncodeToString(sum[:8])
 }
 

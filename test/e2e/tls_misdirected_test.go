@@ -7,8 +7,8 @@ import (
 )
 
 // A connection that was opened for one host and asks for another: hosts of the
-// same policy are answered, those of other policies are elsewhere, whatever the
-// spelling of the name.
+// same certificate and demands are answered, others are elsewhere, whatever the
+// spelling of the name. On a shared chain the certificate makes no difference.
 func TestTLSMisdirected(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct{ above, metadata string }{
@@ -48,16 +48,20 @@ func misdirected(t *testing.T, above, metadata string) {
 	w := newWorld(t, files).run("--scoped-above", above).settled()
 	w.unexpectedProblems("UnreachableRule") // the route of a wildcard behind that of a name
 	const elsewhere = http.StatusMisdirectedRequest
+	other := elsewhere // a host with another certificate
+	if metadata == onDemand {
+		other = http.StatusOK
+	}
 	for _, h1 := range []bool{false, true} {
 		simple := w.mustOpen(caller{sni: "a.test", trust: ca, h1: h1})
 		simple.expect(t, map[string]int{
 			"a.test": 200, "a.test:" + itoa(w.port): 200, "a.test:443": 200, "A.Test": 200, "a.test.": 200,
-			"b.test": 200, "c.test": 200, "x.w.test": 200, "x.w.test:443": 200, "y.x.w.test": 200, "empty.test": 404,
+			"b.test": 200, "c.test": other, "x.w.test": other, "x.w.test:443": other, "y.x.w.test": other, "empty.test": 404,
 			"m.test": elsewhere, "m.test:443": elsewhere, "M.TEST": elsewhere, "m.test.": elsewhere, "M.test.:8443": elsewhere,
 			"m.w.test": elsewhere, "M.w.Test:443": elsewhere, "q.m.w.test": elsewhere, "q.M.w.test.": elsewhere, "r.q.m.w.test": elsewhere,
 			"v.test": elsewhere, "nobody.example": elsewhere,
 		})
-		w.mustOpen(caller{sni: "x.w.test", trust: ca, h1: h1}).expect(t, map[string]int{"x.w.test": 200, "a.test": 200, "m.w.test": elsewhere, "q.m.w.test": elsewhere, "m.test": elsewhere})
+		w.mustOpen(caller{sni: "x.w.test", trust: ca, h1: h1}).expect(t, map[string]int{"x.w.test": 200, "y.x.w.test": 200, "a.test": other, "m.w.test": elsewhere, "q.m.w.test": elsewhere, "m.test": elsewhere})
 		w.mustOpen(caller{sni: "m.test", trust: ca, show: &client, h1: h1}).expect(t, map[string]int{
 			"m.test": 200, "m.w.test": 200, "q.m.w.test": 200, "a.test": elsewhere, "x.w.test": elsewhere, "v.test": elsewhere,
 		})
@@ -67,16 +71,20 @@ func misdirected(t *testing.T, above, metadata string) {
 	w.write("any.yaml", ca.issue("any", "*.example").secret("any")+"---\n"+routes("any", "*", to("o.internal")))
 	w.write("gateway.yaml", files["gateway.yaml"]+simple("any", "*"))
 	w.visited(visit{caller: caller{sni: "nobody.example"}, shown: "any"})
-	for _, sni := range []string{"nobody.example", "a.test"} {
-		w.mustOpen(caller{sni: sni}).expect(t, map[string]int{
-			"nobody.example": 200, "a.test": 200, "c.test": 200, "x.w.test": 200, "m.test": elsewhere, "M.test:443": elsewhere, "m.test.": elsewhere,
+	for sni, mine := range map[string]map[string]int{
+		"nobody.example": {"nobody.example": 200, "a.test": other}, "a.test": {"nobody.example": other, "a.test": 200},
+	} {
+		s := w.mustOpen(caller{sni: sni})
+		s.expect(t, mine)
+		s.expect(t, map[string]int{
+			"c.test": other, "x.w.test": other, "m.test": elsewhere, "M.test:443": elsewhere, "m.test.": elsewhere,
 			"m.w.test": elsewhere, "q.m.w.test": elsewhere, "v.test": elsewhere,
 		})
 	}
 	w.mustOpen(caller{sni: "m.test", show: &client}).expect(t, map[string]int{"m.test": 200, "nobody.example": elsewhere, "a.test": elsewhere})
 	// A host that changes its policy is elsewhere from then on.
 	w.write("gateway.yaml", strings.Replace(files["gateway.yaml"], "mode: SIMPLE, credentialName: c}", "mode: MUTUAL, credentialName: mutual}", 1))
-	w.visited(visit{caller: caller{sni: "a.test", trust: ca}, query: query{host: "c.test"}, code: elsewhere})
+	w.visited(visit{caller: caller{sni: "c.test", show: &client}, shown: "mutual"})
 	w.visits(visit{name: "changed", caller: caller{sni: "c.test", show: &client}}, visit{name: "changed without a certificate", caller: caller{sni: "c.test"}, code: refused})
 }
 
