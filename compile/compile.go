@@ -15,9 +15,11 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/sluicegw/sluice/config"
 	"github.com/sluicegw/sluice/model"
+	"github.com/sluicegw/sluice/tls"
 )
 
 // Options are what a [Compiler] is made of.
@@ -36,6 +38,8 @@ type Options struct {
 	// Prepare is asked whenever [Compiler.Wants] change, before anything is
 	// returned, for what is known at once; nil knows nothing.
 	Prepare func(*Wants) Facts
+	// Now tells by which time a new certificate is judged; nil judges none.
+	Now func() time.Time
 }
 
 // Compiler holds all objects and everything derived from them.
@@ -56,6 +60,8 @@ type Result struct {
 	Change model.Change
 	// Reports replace the problems that were reported under the same name.
 	Reports []model.Report
+	// Pairs are certificates of servers that came, changed or, nil, went.
+	Pairs map[model.Credential]*tls.Certificate
 	// Ran counts how often each rule ran.
 	Ran map[string]int
 }
@@ -199,13 +205,17 @@ func (c *Compiler) settle(gone []model.Ref) Result {
 		c.setOnDemand(b)
 	}
 	c.rules.g.Settle()
+	if c.options.Now != nil && len(c.rules.notedPairs) > 0 {
+		c.rules.judgeNoted(c.options.Now())
+		c.rules.g.Settle()
+	}
 	return c.collect()
 }
 
 // collect compares what the touched results say with what they said before.
 func (c *Compiler) collect() Result {
 	g := c.rules.g
-	res := Result{Ran: g.Ran()}
+	res := Result{Ran: g.Ran(), Pairs: c.rules.takePairs()}
 	upserts := map[model.ResourceName]*model.Resource{}
 	removals := map[model.ResourceName]bool{}
 	for _, change := range g.Changes() {

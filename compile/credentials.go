@@ -28,6 +28,7 @@ type lack struct {
 // credential is what is behind a [model.Credential]: a pair, authorities, or why
 // there is none.
 type credential struct {
+	key          model.Credential
 	object       model.Ref // the Secret; zero if there is none
 	pair         *tls.Certificate
 	ca           []byte // an SDS secret, encoded
@@ -41,7 +42,13 @@ func (c credential) equal(o credential) bool {
 		c.stalePair == o.stalePair && c.staleCA == o.staleCA
 }
 
-func (rs *rules) readCredential(rd *graph.Reader, key model.Credential) (c credential) {
+func (rs *rules) readCredential(rd *graph.Reader, key model.Credential) credential {
+	c := rs.lookUp(rd, key)
+	c.key = key
+	return c
+}
+
+func (rs *rules) lookUp(rd *graph.Reader, key model.Credential) (c credential) {
 	switch {
 	case key.Managed != "":
 		return rs.readManaged(rd, key)
@@ -189,6 +196,7 @@ func (rs *rules) readFile(rd *graph.Reader, path string) (*File, lack) {
 // certificate is what the rest needs to know of a credential's pair: it does not
 // change when a certificate is replaced by one as good.
 type certificate struct {
+	key    model.Credential
 	usable bool
 	rsa    bool
 	object model.Ref
@@ -198,7 +206,7 @@ type certificate struct {
 
 func (rs *rules) judge(rd *graph.Reader, key model.Credential) certificate {
 	c := rs.credential.Read(rd, key)
-	out := certificate{usable: c.pair != nil, object: c.object, remark: c.noPair}
+	out := certificate{key: key, usable: c.pair != nil, object: c.object, remark: c.noPair}
 	if c.pair == nil {
 		return out
 	}
@@ -211,7 +219,7 @@ func (rs *rules) judge(rd *graph.Reader, key model.Credential) certificate {
 		out.remark = lack{model.ReasonCertificatePending, fmt.Sprintf("%s must be shown with an OCSP response, and there is none yet", key)}
 		return out
 	}
-	valid, now := c.pair.Validity(), rs.clock.Read(rd, none{})
+	valid, now := c.pair.Validity(), rs.moments.Read(rd, key)
 	switch {
 	case now.IsZero():
 	case !now.Before(valid.NotAfter):

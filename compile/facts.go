@@ -13,8 +13,9 @@ import (
 // Facts are what resources depend on beside declared objects. Zero fields say
 // nothing new.
 type Facts struct {
-	// Now is the time by which certificates are judged.
-	Now time.Time
+	// Judge are certificates that became or ceased to be valid by Now.
+	Judge []model.Credential
+	Now   time.Time
 	// Files are files that objects name, by path; see [Wants.Files].
 	Files map[string]File
 	// Managed are certificates that an ACME authority signed, by host; nil takes
@@ -37,8 +38,8 @@ func (c *Compiler) Learn(facts ...Facts) Result {
 }
 
 func (rs *rules) learn(f Facts) {
-	if !f.Now.IsZero() {
-		rs.clock.Set(none{}, f.Now)
+	for _, key := range f.Judge {
+		rs.moments.Set(key, f.Now)
 	}
 	for path, file := range f.Files {
 		rs.setFile(path, file)
@@ -72,25 +73,11 @@ type Wants struct {
 	Files []string
 	// Managed are hosts that want a certificate of an ACME authority.
 	Managed []model.ManagedHost
-	// Stapled are certificates with an OCSP responder.
-	Stapled []*tls.Certificate
-	// Declared are the certificates that objects name, as far as there are any.
-	Declared []Declared
-	// Due is when a certificate next begins or ends to be valid; zero if none does.
-	Due time.Time
-}
-
-// Declared is a certificate that an object names.
-type Declared struct {
-	Credential model.Credential
-	Pair       *tls.Certificate
 }
 
 // Wants returns what the compiler would like to know. It is the same pointer as
 // long as nothing changes.
-func (c *Compiler) Wants() *Wants {
-	return c.rules.wants.Value(none{})
-}
+func (c *Compiler) Wants() *Wants { return c.rules.wants.Value(none{}) }
 
 // gatherWants collects what the resources in use wait for.
 func (rs *rules) gatherWants(rd *graph.Reader, _ none) *Wants {
@@ -99,26 +86,6 @@ func (rs *rules) gatherWants(rd *graph.Reader, _ none) *Wants {
 	for _, h := range rs.managedHosts.Read(rd, none{}) {
 		w.Managed = append(w.Managed, model.ManagedHost{Host: h, HTTP: http})
 	}
-	now := rs.clock.Read(rd, none{})
-	for _, pair := range rs.pairs.Read(rd, none{}) {
-		c := rs.credential.Read(rd, pair).pair
-		if c == nil {
-			continue
-		}
-		if pair.Managed == "" {
-			w.Declared = append(w.Declared, Declared{pair, c})
-		}
-		if c.Responder() != "" {
-			w.Stapled = append(w.Stapled, c)
-		}
-		for _, at := range []time.Time{c.Validity().NotBefore, c.Validity().NotAfter} {
-			if at.After(now) && (w.Due.IsZero() || at.Before(w.Due)) {
-				w.Due = at
-			}
-		}
-	}
-	slices.SortFunc(w.Stapled, func(a, b *tls.Certificate) int { return bytes.Compare([]byte(a.ID()), []byte(b.ID())) })
-	w.Stapled = slices.CompactFunc(w.Stapled, func(a, b *tls.Certificate) bool { return a.ID() == b.ID() })
 	return w
 }
 
@@ -126,14 +93,41 @@ func (w *Wants) equal(o *Wants) bool {
 	if w == nil || o == nil {
 		return w == o
 	}
-	return slices.Equal(w.Files, o.Files) && slices.Equal(w.Managed, o.Managed) && w.Due.Equal(o.Due) &&
-		slices.EqualFunc(w.Declared, o.Declared, func(a, b Declared) bool { return a.Credential == b.Credential && a.Pair.ID() == b.Pair.ID() }) &&
-		slices.EqualFunc(w.Stapled, o.Stapled, func(a, b *tls.Certificate) bool { return a.ID() == b.ID() })
+	return slices.Equal(w.Files, o.Files) && slices.Equal(w.Managed, o.Managed)
+}
+
+// notePair keeps that the pair of a server may have changed; it follows both what
+// a credential holds and whether a server uses it.
+func (rs *rules) notePair(key model.Credential) { rs.notedPairs[key] = true }
+
+// judgeNoted has the pairs that may have changed judged by the present.
+func (rs *rules) judgeNoted(now time.Time) {
+	for key := range rs.notedPairs {
+		if rs.certificate.Has(key) {
+			rs.moments.Set(key, now)
+		} else {
+			rs.moments.Set(key, time.Time{})
+		}
+	}
+}
+
+// takePairs returns the pairs of servers that changed since the last call; nil is
+// one that is no longer used.
+func (rs *rules) takePairs() map[model.Credential]*tls.Certificate {
+	out := map[model.Credential]*tls.Certificate{}
+	for key := range rs.notedPairs {
+		out[key] = nil
+		if rs.certificate.Has(key) {
+			out[key] = rs.credential.Value(key).pair
+		}
+	}
+	clear(rs.notedPairs)
+	return out
 }
 
 // copyFacts takes over all that other was told.
 func (rs *rules) copyFacts(other *rules) {
-	rs.clock.Copy(other.clock)
+	rs.moments.Copy(other.moments)
 	rs.files.Copy(other.files)
 	rs.managed.Copy(other.managed)
 	rs.staples.Copy(other.staples)

@@ -1,7 +1,6 @@
 package compile
 
 import (
-	"cmp"
 	"maps"
 	"slices"
 	"strings"
@@ -18,19 +17,23 @@ type nameEntries struct {
 	names         []graph.Entry[shareKey, string]
 	sharedBuckets []graph.Entry[bucketKey, string]
 	sharing       []graph.Entry[none, model.Bind]
+	ownGateways   []graph.Entry[model.Bind, model.Ref]
+	wildShared    []graph.Entry[model.Bind, string]
 	groups        []graph.Entry[model.Bind, model.Table]
 	grouped       []graph.Entry[model.Table, string]
 	forced        []graph.Entry[none, model.Bind]
 	httpBinds     []graph.Entry[none, model.Bind]
 	managedHosts  []graph.Entry[none, string]
 	isManaged     []graph.Entry[string, none]
-	pairs         []graph.Entry[none, model.Credential]
 	fileNames     []graph.Entry[none, string]
 }
 
 func (rs *rules) nameEntriesOf(gw *model.Gateway) (e nameEntries) {
 	for i := range gw.Servers {
 		s := &gw.Servers[i]
+		if !mayShare(s) {
+			e.ownGateways = append(e.ownGateways, graph.At(s.Bind, gw.Ref))
+		}
 		switch {
 		case s.Protocol.IsHTTP():
 			e.httpBinds = append(e.httpBinds, graph.At(none{}, s.Bind))
@@ -41,7 +44,6 @@ func (rs *rules) nameEntriesOf(gw *model.Gateway) (e nameEntries) {
 	for _, h := range rs.managedHostsOf(gw) {
 		e.managedHosts = append(e.managedHosts, graph.At(none{}, h))
 		e.isManaged = append(e.isManaged, graph.At(h, none{}))
-		e.pairs = append(e.pairs, graph.At(none{}, model.Credential{Managed: h}))
 	}
 	return e
 }
@@ -52,6 +54,9 @@ func (e *nameEntries) addServer(gw model.Ref, s *model.Server) {
 		e.sni = append(e.sni, graph.At(sniKey{s.Bind, h.DNS}, gw))
 		e.names = append(e.names, graph.At(shareKey{s.Bind, shared}, h.DNS))
 		if shared {
+			if strings.HasPrefix(h.DNS, "*") {
+				e.wildShared = append(e.wildShared, graph.At(s.Bind, h.DNS))
+			}
 			group := model.Table{Bind: s.Bind, TLS: true, Policy: s.TLS.Policy(h.DNS)}
 			e.groups = append(e.groups, graph.At(s.Bind, group))
 			e.grouped = append(e.grouped, graph.At(group, h.DNS))
@@ -67,9 +72,6 @@ func (e *nameEntries) addServer(gw model.Ref, s *model.Server) {
 	if s.TLS.Layout == model.ChainLayoutOnDemand {
 		e.forced = append(e.forced, graph.At(none{}, s.Bind))
 	}
-	for _, c := range s.TLS.Certificates {
-		e.pairs = append(e.pairs, graph.At(none{}, c))
-	}
 	for _, c := range slices.Concat(s.TLS.Certificates, s.TLS.Authorities) {
 		for _, f := range []string{c.CertificateFile, c.KeyFile, c.AuthorityFile, c.CRLFile} {
 			if f != "" {
@@ -84,22 +86,15 @@ func (rs *rules) replaceNames(b, a nameEntries) {
 	rs.names.Replace(b.names, a.names)
 	rs.sharedBuckets.Replace(b.sharedBuckets, a.sharedBuckets)
 	rs.sharing.Replace(b.sharing, a.sharing)
+	rs.ownGateways.Replace(b.ownGateways, a.ownGateways)
+	rs.wildShared.Replace(b.wildShared, a.wildShared)
 	rs.groups.Replace(b.groups, a.groups)
 	rs.grouped.Replace(b.grouped, a.grouped)
 	rs.forced.Replace(b.forced, a.forced)
 	rs.httpBinds.Replace(b.httpBinds, a.httpBinds)
 	rs.managedHosts.Replace(b.managedHosts, a.managedHosts)
 	rs.isManaged.Replace(b.isManaged, a.isManaged)
-	rs.pairs.Replace(b.pairs, a.pairs)
 	rs.fileNames.Replace(b.fileNames, a.fileNames)
-}
-
-func compareCredential(a, b model.Credential) int {
-	return cmp.Or(
-		strings.Compare(a.Managed, b.Managed), strings.Compare(a.Namespace, b.Namespace), strings.Compare(a.Name, b.Name),
-		strings.Compare(a.CertificateFile, b.CertificateFile), strings.Compare(a.KeyFile, b.KeyFile),
-		strings.Compare(a.AuthorityFile, b.AuthorityFile), strings.Compare(a.CRLFile, b.CRLFile),
-	)
 }
 
 // keepBetter returns v with the content that it takes the place of, if v is a

@@ -45,18 +45,20 @@ func (rs *rules) crowded(rd *graph.Reader, b model.Bind) bool {
 	return slices.ContainsFunc(rs.groups.Read(rd, b), func(t model.Table) bool { return rs.grouped.Size.Read(rd, t) > crowdedAbove })
 }
 
-// firstSharing returns the server whose settings the shared chain of a bind has;
-// nil if there is no such chain.
-func (rs *rules) firstSharing(rd *graph.Reader, bind model.Bind, names []string) *model.Server {
-	if len(names) == 0 || rs.onDemand.Read(rd, none{}) != bind {
-		return nil
+// firstSharing returns the server whose settings the shared chain of a bind has,
+// nobody if there is no such chain.
+func (rs *rules) firstSharing(rd *graph.Reader, bind model.Bind) sniOwner {
+	if rs.onDemand.Read(rd, none{}) != bind {
+		return sniOwner{}
 	}
-	for _, name := range names {
-		if o := rs.ownerOf(rd, sniKey{bind, name}); o.server != nil && mayShare(o.server) {
-			return o.server
+	for i := range bucketCount {
+		for _, name := range rs.sharedBuckets.Read(rd, bucketKey{model.Table{Bind: bind}, uint8(i)}) {
+			if o := rs.ownerOf(rd, sniKey{bind, name}); o.server != nil && mayShare(o.server) {
+				return o
+			}
 		}
 	}
-	return nil
+	return sniOwner{}
 }
 
 // demandShared demands the secrets of a part of the names on demand.

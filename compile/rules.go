@@ -1,6 +1,7 @@
 package compile
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 	"time"
@@ -64,14 +65,16 @@ type rules struct {
 	fleet       Fleet
 	defaults    *model.Settings
 
-	objects *graph.Input[model.Ref, model.Value]
-	sticky  *graph.Input[model.Table, bool]
-	shared  *graph.Input[model.Bind, bool] // binds that fetch certificates on demand, for good
-	clock   *graph.Input[none, time.Time]
-	files   *graph.Input[string, *File]
-	managed *graph.Input[string, *model.ManagedCertificate] // by host
-	staples *graph.Input[string, string]                    // DER by certificate
-	tickets *graph.Input[none, string]                      // keys, one after the other
+	objects    *graph.Input[model.Ref, model.Value]
+	sticky     *graph.Input[model.Table, bool]
+	shared     *graph.Input[model.Bind, bool]            // binds that fetch certificates on demand, for good
+	moments    *graph.Input[model.Credential, time.Time] // by which certificates are judged
+	files      *graph.Input[string, *File]
+	managed    *graph.Input[string, *model.ManagedCertificate] // by host
+	staples    *graph.Input[string, string]                    // DER by certificate
+	tickets    *graph.Input[none, string]                      // keys, one after the other
+	notedPairs map[model.Credential]bool                       // see notePair
+
 	refused *graph.Input[model.ResourceName, Refusal]
 
 	servicesByHost  *graph.Index[string, model.Ref]
@@ -85,14 +88,15 @@ type rules struct {
 	sni             *graph.Index[sniKey, model.Ref]
 	names           *graph.Index[shareKey, string]
 	sharedBuckets   *graph.Index[bucketKey, string]
-	sharing         *graph.Index[none, model.Bind] // binds with names that may share a chain
+	sharing         *graph.Index[none, model.Bind]      // binds with names that may share a chain
+	ownGateways     *graph.Index[model.Bind, model.Ref] // with a server whose names need chains of their own
+	wildShared      *graph.Index[model.Bind, string]    // wildcards among the names that may share
 	groups          *graph.Index[model.Bind, model.Table]
 	grouped         *graph.Index[model.Table, string] // names that may share, by the table they have if they do not
 	forced          *graph.Index[none, model.Bind]    // binds told to share it
 	httpBinds       *graph.Index[none, model.Bind]
 	managedHosts    *graph.Index[none, string]
 	isManaged       *graph.Index[string, none]
-	pairs           *graph.Index[none, model.Credential]
 	fileNames       *graph.Index[none, string]
 
 	class    *graph.Rule[model.Bind, serverClass]
@@ -143,7 +147,7 @@ type rules struct {
 func newRules(o Options) *rules {
 	g := graph.New(int(ranks), isOutput)
 	defaults := model.DefaultSettings()
-	rs := &rules{g: g, scopedAbove: o.ScopedAbove, fleet: o.Fleet, defaults: &defaults}
+	rs := &rules{g: g, scopedAbove: o.ScopedAbove, fleet: o.Fleet, defaults: &defaults, notedPairs: map[model.Credential]bool{}}
 	rs.objects = graph.NewInput[model.Ref, model.Value](g, "object")
 	rs.sticky = graph.NewInput[model.Table, bool](g, "sticky layout")
 	rs.refused = graph.NewInput[model.ResourceName, Refusal](g, "refusal")
@@ -179,7 +183,7 @@ func newRules(o Options) *rules {
 // inputFacts are what is not declared; see [Facts].
 func (rs *rules) inputFacts(g *graph.Graph) {
 	rs.shared = graph.NewInput[model.Bind, bool](g, "sticky chain")
-	rs.clock = graph.NewInput[none, time.Time](g, "clock")
+	rs.moments = graph.NewInput[model.Credential, time.Time](g, "moment")
 	rs.files = graph.NewInput[string, *File](g, "file")
 	rs.managed = graph.NewInput[string, *model.ManagedCertificate](g, "managed certificate")
 	rs.staples = graph.NewInput[string, string](g, "staple")
@@ -189,6 +193,8 @@ func (rs *rules) inputFacts(g *graph.Graph) {
 // rulesOfTLS are the rules about TLS that ends at the gateway.
 func (rs *rules) rulesOfTLS(g *graph.Graph) {
 	rs.certificate = graph.NewRule(g, "certificate", rankPolicy, rs.judge, same[certificate])
+	rs.certificate.Changed = func(before, after certificate) { rs.notePair(cmp.Or(before.key, after.key)) }
+	rs.credential.Changed = func(before, after credential) { rs.notePair(cmp.Or(before.key, after.key)) }
 	rs.onDemand = graph.NewRule(g, "on demand", rankBind, rs.findOnDemand, same[model.Bind])
 	rs.foreign = graph.NewRule(g, "foreign hosts", rankPolicy, rs.findForeign, slices.Equal[[]string])
 	rs.chain = graph.NewRule(g, "chain", rankTarget, rs.buildChain, chain.equal)
@@ -214,6 +220,8 @@ func (rs *rules) indexObjects(g *graph.Graph) {
 	rs.sni = graph.NewIndex[sniKey](g, "servers by name", rankObjectIndex, model.Ref.Compare)
 	rs.names = graph.NewIndex[shareKey](g, "server names", rankObjectIndex, strings.Compare)
 	rs.sharedBuckets = graph.NewIndex[bucketKey](g, "shared names", rankObjectIndex, strings.Compare)
+	rs.ownGateways = graph.NewIndex[model.Bind](g, "gateways with chains", rankObjectIndex, model.Ref.Compare)
+	rs.wildShared = graph.NewIndex[model.Bind](g, "shared wildcards", rankObjectIndex, strings.Compare)
 	rs.groups = graph.NewIndex[model.Bind](g, "groups", rankObjectIndex, compareTable)
 	rs.grouped = graph.NewIndex[model.Table](g, "names by group", rankObjectIndex, strings.Compare)
 	rs.sharing = graph.NewIndex[none](g, "binds that may share", rankObjectIndex, compareBind)
@@ -221,7 +229,6 @@ func (rs *rules) indexObjects(g *graph.Graph) {
 	rs.httpBinds = graph.NewIndex[none](g, "plain HTTP binds", rankObjectIndex, compareBind)
 	rs.managedHosts = graph.NewIndex[none](g, "managed hosts", rankObjectIndex, strings.Compare)
 	rs.isManaged = graph.NewIndex[string](g, "managed", rankObjectIndex, func(_, _ none) int { return 0 })
-	rs.pairs = graph.NewIndex[none](g, "pairs", rankObjectIndex, compareCredential)
 	rs.fileNames = graph.NewIndex[none](g, "files", rankObjectIndex, strings.Compare)
 }
 

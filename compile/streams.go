@@ -13,15 +13,17 @@ import (
 // buildStreamListener makes the listener of a bind for TCP, TLS or UDP: the
 // routes of what is not HTTP are in it, so that it demands the clusters itself.
 func (rs *rules) buildStreamListener(rd *graph.Reader, bind model.Bind) resources {
+	first := rs.firstSharing(rd, bind)
+	owners := rs.gatewaysOf(rd, bind, first)
 	in := gateway.StreamInput{
 		Bind: bind, Settings: *rs.settings.Read(rd, none{}),
-		Servers: rs.streamServers(rd, bind), Targets: map[model.Destination]model.Target{},
+		Servers: rs.streamServers(rd, bind, owners), Targets: map[model.Destination]model.Target{},
 	}
 	if rs.dynamic.Size.Read(rd, none{}) > 0 {
 		in.DNSCache = upstream.DNSCache()
 	}
 	in.Challenged = rs.challengedOn(rd, bind)
-	chains := rs.chainsOn(rd, bind, &in)
+	chains := rs.chainsOn(rd, first.server, &in)
 	clusters := map[string]model.Destination{}
 	for _, d := range streamDestinations(in) {
 		t := rs.target.Read(rd, targetFor(d, bind.Port))
@@ -38,7 +40,6 @@ func (rs *rules) buildStreamListener(rd *graph.Reader, bind model.Bind) resource
 			rs.cluster.Demand(rd, d)
 		}
 	}
-	owners := rs.gatewaysByBind.Read(rd, bind)
 	parts := []part{{
 		name: model.ResourceName{Type: model.TypeListener, Name: model.ListenerName(bind)}, msg: l,
 		needs: gateway.StreamNeeds(in), owners: owners,
@@ -55,17 +56,17 @@ func (rs *rules) buildStreamListener(rd *graph.Reader, bind model.Bind) resource
 
 // chainsOn fills in the names of a bind whose TLS ends here, and returns their
 // chains.
-func (rs *rules) chainsOn(rd *graph.Reader, bind model.Bind, in *gateway.StreamInput) (out []chain) {
+// Sharing is the first server of the shared chain, nil if there is none.
+func (rs *rules) chainsOn(rd *graph.Reader, sharing *model.Server, in *gateway.StreamInput) (out []chain) {
+	bind := in.Bind
 	in.Tickets = rs.tickets.Read(rd, none{}) != ""
 	names := slices.Clone(rs.names.Read(rd, shareKey{bind, false}))
-	shared := rs.names.Read(rd, shareKey{bind, true})
-	if first := rs.firstSharing(rd, bind, shared); first != nil {
+	if sharing != nil {
 		table := model.Table{Bind: bind, TLS: true}
-		in.OnDemand = &gateway.OnDemand{Server: first, Table: table.Name(), Scoped: rs.layout.Read(rd, table)}
-		names = append(names, coveredBy(names, shared)...)
-		names = append(names, rs.closedBelow(rd, bind, shared)...)
+		in.OnDemand = &gateway.OnDemand{Server: sharing, Table: table.Name(), Scoped: rs.layout.Read(rd, table)}
+		names = append(names, rs.unshareable(rd, bind, names)...)
 	} else {
-		names = append(names, shared...)
+		names = append(names, rs.names.Read(rd, shareKey{bind, true})...)
 	}
 	slices.Sort(names)
 	bindings := rs.streams.Read(rd, bind)
@@ -106,10 +107,17 @@ func coveredBy(wide, names []string) (out []string) {
 	return out
 }
 
-// closedBelow returns the names among those that share a chain which have no
-// certificate while a wildcard among them does: it would answer for them.
-func (rs *rules) closedBelow(rd *graph.Reader, bind model.Bind, shared []string) (out []string) {
-	for _, name := range coveredBy(shared, shared) {
+// unshareable returns the names that cannot share a chain although nothing sets
+// them apart: those below a wildcard with a chain of its own, and those without a
+// certificate below a wildcard with one, which would answer for them.
+func (rs *rules) unshareable(rd *graph.Reader, bind model.Bind, own []string) (out []string) {
+	wild := rs.wildShared.Read(rd, bind)
+	if len(wild) == 0 && !slices.ContainsFunc(own, func(n string) bool { return strings.HasPrefix(n, "*") }) {
+		return nil
+	}
+	shared := rs.names.Read(rd, shareKey{bind, true})
+	out = coveredBy(own, shared)
+	for _, name := range coveredBy(wild, shared) {
 		if c := rs.chain.Read(rd, sniKey{bind, name}); c.server != nil && len(c.pairs) == 0 {
 			out = append(out, name)
 		}
@@ -166,10 +174,10 @@ func (rs *rules) demandTLS(rd *graph.Reader, in gateway.StreamInput, chains []ch
 
 // streamServers returns the servers of a bind, oldest gateway first, with the
 // route sets that reach each.
-func (rs *rules) streamServers(rd *graph.Reader, bind model.Bind) (out []gateway.StreamServer) {
+func (rs *rules) streamServers(rd *graph.Reader, bind model.Bind, owners []model.Ref) (out []gateway.StreamServer) {
 	kind := rs.class.Read(rd, bind).kind
 	bindings := rs.streams.Read(rd, bind)
-	for _, gw := range rs.gatewaysOn(rd, bind) {
+	for _, gw := range rs.gatewaysNamed(rd, owners) {
 		mine := rs.streamBindings(rd, bindings, gw.Ref)
 		for i := range gw.Servers {
 			if s := &gw.Servers[i]; s.Bind == bind && kindOf(s) == kind {
@@ -195,9 +203,25 @@ func (rs *rules) streamBindings(rd *graph.Reader, attachments []attachment, gw m
 	return out
 }
 
+// gatewaysOf returns the gateways that have a say in the listener of a bind. Of
+// those whose names share a chain it is one: thousands may.
+func (rs *rules) gatewaysOf(rd *graph.Reader, bind model.Bind, sharing sniOwner) []model.Ref {
+	if sharing.server == nil {
+		return rs.gatewaysByBind.Read(rd, bind)
+	}
+	out := append(slices.Clone(rs.ownGateways.Read(rd, bind)), sharing.gateway.Ref)
+	slices.SortFunc(out, model.Ref.Compare)
+	return slices.Compact(out)
+}
+
 // gatewaysOn returns the gateways with a server on a bind, oldest first.
-func (rs *rules) gatewaysOn(rd *graph.Reader, bind model.Bind) (out []*model.Gateway) {
-	for _, ref := range rs.gatewaysByBind.Read(rd, bind) {
+func (rs *rules) gatewaysOn(rd *graph.Reader, bind model.Bind) []*model.Gateway {
+	return rs.gatewaysNamed(rd, rs.gatewaysByBind.Read(rd, bind))
+}
+
+// gatewaysNamed returns gateways, oldest first.
+func (rs *rules) gatewaysNamed(rd *graph.Reader, refs []model.Ref) (out []*model.Gateway) {
+	for _, ref := range refs {
 		if gw, ok := rs.objects.Read(rd, ref).(*model.Gateway); ok {
 			out = append(out, gw)
 		}

@@ -15,7 +15,7 @@ import (
 // much as the first step.
 func (c *Compiler) Verify() error {
 	o := c.options
-	o.Scoped, o.OnDemand, o.Prepare = c.Scoped(), c.OnDemand(), nil
+	o.Scoped, o.OnDemand, o.Prepare, o.Now = c.Scoped(), c.OnDemand(), nil, nil
 	fresh := New(o)
 	for ref, v := range c.rules.objects.All() {
 		fresh.rules.set(ref, v)

@@ -286,7 +286,9 @@ func (w world) facts() Facts {
 	f := Facts{}
 	switch w.r.IntN(4) {
 	case 0:
+		r := w.ref("", "")
 		f.Now = time.Now().Add(time.Duration(w.r.IntN(4)-2) * time.Hour)
+		f.Judge = []model.Credential{{Namespace: r.Namespace, Name: r.Name}, {CertificateFile: "/a.crt", KeyFile: "/a.key"}}
 	case 1:
 		f.Files = map[string]File{w.pick("/a.crt", "/a.key", "/ca.crt"): {Content: []byte(w.pick(w.pki.chain[0], w.pki.key[0], w.pki.chain[1], "torn")), Err: w.pick("", "", "gone")}}
 	case 2:

@@ -1,10 +1,16 @@
 package main
 
 import (
+	"cmp"
+	"encoding/base64"
+	"errors"
 	"fmt"
+	"maps"
+	"net/mail"
 	"net/netip"
 	"net/url"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -46,6 +52,9 @@ func acmeFlags() []cli.Flag {
 // acmeOptionsOf reads the flags.
 func acmeOptionsOf(c *cli.Context, dataDir string) (acme.Options, error) {
 	o := acme.Options{Email: c.String("acme-email")}
+	if a, err := mail.ParseAddress(o.Email); o.Email != "" && (err != nil || a.Address != o.Email) {
+		return o, cli.Exit(fmt.Sprintf("sluice: --acme-email %q is no address; write you@example.org", o.Email), 2)
+	}
 	dir := c.String("acme-storage")
 	if dir == "" {
 		dir = filepath.Join(dataDir, "certificates")
@@ -87,8 +96,8 @@ func issuerOf(text string) (acme.IssuerOptions, error) {
 		case "roots":
 			o.TrustedRootsFile = value
 		case "eab":
-			id, hmac, ok := strings.Cut(value, ":")
-			if !ok {
+			id, hmac, _ := strings.Cut(value, ":")
+			if id == "" || hmac == "" {
 				return o, fmt.Errorf("eab of %q is not KEYID:HMAC", directory)
 			}
 			o.EABKeyID, o.EABHMAC = id, hmac
@@ -99,16 +108,20 @@ func issuerOf(text string) (acme.IssuerOptions, error) {
 	return o, nil
 }
 
-// dnsOf reads how DNS-01 records are published; nil for "".
+// dnsOf reads how DNS-01 records are published; nil for "". Errors repeat nothing
+// that may be a secret.
 func dnsOf(text string) (*acme.DNS, error) {
 	if text == "" {
 		return nil, nil
 	}
 	u, err := url.Parse(text)
 	if err != nil {
-		return nil, fmt.Errorf("%q is no URL; write rfc2136://SERVER, exec:PROGRAM or the URL of a hook", text)
+		return nil, errors.New("it is no URL; write rfc2136://SERVER, exec:PROGRAM or the URL of a hook")
 	}
-	q := u.Query()
+	q, err := url.ParseQuery(u.RawQuery)
+	if err != nil {
+		return nil, errors.New("what is behind the ? cannot be read; write name=value&name=value, and + as %2B")
+	}
 	o := &acme.DNS{}
 	if r := q.Get("resolvers"); r != "" {
 		o.Resolvers = strings.Split(r, ",")
@@ -118,24 +131,60 @@ func dnsOf(text string) (*acme.DNS, error) {
 			return nil, fmt.Errorf("propagation %q is no duration; write 2m, or -1s to ask no name server", p)
 		}
 	}
+	q.Del("resolvers")
+	q.Del("propagation")
 	switch u.Scheme {
 	case "rfc2136":
-		o.Provider = &dns.Update{Server: u.Host, Key: q.Get("key"), Secret: q.Get("secret"), Algorithm: q.Get("algorithm")}
+		o.Provider, err = updateOf(u.Host, q)
 	case "exec":
-		path := u.Opaque
-		if path == "" {
-			path = u.Path
-		}
-		o.Provider = dns.Command{Path: path}
+		o.Provider, err = hookOf(cmp.Or(u.Opaque, u.Path), q)
 	case "http", "https":
-		q.Del("resolvers")
-		q.Del("propagation")
-		u.RawQuery = q.Encode()
+		u.RawQuery = q.Encode() // the rest is the hook's
 		o.Provider = dns.Endpoint{URL: u.String()}
 	default:
-		return nil, fmt.Errorf("%q is not known; write rfc2136://SERVER, exec:PROGRAM or the URL of a hook", u.Scheme)
+		return nil, fmt.Errorf("%q is no way to publish; write rfc2136://SERVER, exec:PROGRAM or the URL of a hook", cmp.Or(u.Scheme, u.Path))
+	}
+	if err != nil {
+		return nil, err
 	}
 	return o, nil
+}
+
+// updateOf reads the parameters of RFC 2136.
+func updateOf(server string, q url.Values) (*dns.Update, error) {
+	out := &dns.Update{Server: server, Key: q.Get("key"), Secret: q.Get("secret"), Algorithm: q.Get("algorithm")}
+	if server == "" {
+		return nil, errors.New("the name server is missing; write rfc2136://SERVER[:PORT]")
+	}
+	if (out.Key == "") != (out.Secret == "") {
+		return nil, errors.New("key and secret go together; give both, or none for updates that are not signed")
+	}
+	if _, err := base64.StdEncoding.DecodeString(out.Secret); err != nil {
+		return nil, errors.New("the secret is not in base64; write + as %2B")
+	}
+	known := []string{"", "hmac-sha1", "hmac-sha224", "hmac-sha256", "hmac-sha384", "hmac-sha512"}
+	if !slices.Contains(known, strings.TrimSuffix(out.Algorithm, ".")) {
+		return nil, fmt.Errorf("algorithm %q is not known; use one of %s", out.Algorithm, strings.Join(known[1:], ", "))
+	}
+	return out, onlyParameters(q, "key", "secret", "algorithm")
+}
+
+// hookOf reads the program of a hook.
+func hookOf(program string, q url.Values) (dns.Command, error) {
+	if program == "" {
+		return dns.Command{}, errors.New("the program is missing; write exec:/path/of/program")
+	}
+	return dns.Command{Path: program}, onlyParameters(q)
+}
+
+// onlyParameters reports a parameter that is none of those that are known.
+func onlyParameters(q url.Values, known ...string) error {
+	for _, name := range slices.Sorted(maps.Keys(q)) {
+		if !slices.Contains(known, name) {
+			return fmt.Errorf("%q is no parameter; %s are", name, strings.Join(append(known, "resolvers", "propagation"), ", "))
+		}
+	}
+	return nil
 }
 
 // offlineACME says what `sluice run` with the same flags could do; challenges are

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"maps"
 	"path/filepath"
 	"slices"
 	"sync"
@@ -30,13 +31,13 @@ type certificates struct {
 	staples *staple.Keeper
 	tickets *ticket.Rotation
 	acme    *acme.Manager
+	pairs   *pairs
 
 	// Of the pipeline's goroutine: what was told already.
 	toldFiles, toldHosts map[string]bool
 	started              bool
 
 	mu      sync.Mutex
-	wants   compile.Wants
 	waiting []awaited         // by generation
 	reached status.Generation // live on every proxy
 }
@@ -56,7 +57,7 @@ type certificateOptions struct {
 }
 
 func newCertificates(o certificateOptions) (*certificates, error) {
-	c := &certificates{mail: newMailbox(), toldFiles: map[string]bool{}, toldHosts: map[string]bool{}}
+	c := &certificates{mail: newMailbox(), pairs: newPairs(), toldFiles: map[string]bool{}, toldHosts: map[string]bool{}}
 	c.files = pemfile.New(pemfile.Options{Log: o.log})
 	c.staples = staple.New(staple.Options{Dir: filepath.Join(o.dataDir, "ocsp"), Now: time.Now, Log: o.log, Registerer: o.registerer})
 	c.tickets = ticket.New(ticket.Options{Dir: filepath.Join(o.dataDir, "tickets"), Now: time.Now, Log: o.log})
@@ -87,7 +88,7 @@ func (c *certificates) takeManaged(changed map[string]*model.ManagedCertificate,
 // and certificates of hosts that it has not heard of. It is called by the
 // pipeline.
 func (c *certificates) prepare(w *compile.Wants) compile.Facts {
-	f := compile.Facts{Now: time.Now(), Files: map[string]compile.File{}, Managed: map[string]*model.ManagedCertificate{}}
+	f := compile.Facts{Files: map[string]compile.File{}, Managed: map[string]*model.ManagedCertificate{}}
 	if !c.started {
 		c.started = true
 		keys, err := c.tickets.Keys()
@@ -111,13 +112,13 @@ func (c *certificates) prepare(w *compile.Wants) compile.Facts {
 }
 
 func (c *certificates) loadManaged(w *compile.Wants, into map[string]*model.ManagedCertificate) {
-	if len(w.Managed) == 0 && len(c.toldHosts) == 0 {
-		return
-	}
 	hosts := make([]string, len(w.Managed))
 	wanted := map[string]bool{}
 	for i, h := range w.Managed {
 		hosts[i], wanted[h.Host] = h.Host, true
+	}
+	if maps.Equal(wanted, c.toldHosts) {
+		return // storage may be slow, and changes of other things need not wait
 	}
 	for host, m := range c.acme.Load(context.Background(), hosts) {
 		if !c.toldHosts[host] {
@@ -137,16 +138,17 @@ func fileOf(f pemfile.File) compile.File { return compile.File{Content: f.Bytes,
 // want takes what the compiler wants to know from a generation on.
 func (c *certificates) want(w compile.Wants, g status.Generation) {
 	c.files.Want(w.Files)
-	pairs := make([]staple.Certificate, len(w.Stapled))
-	for i, p := range w.Stapled {
-		pairs[i] = staple.Certificate{ID: p.ID(), ChainPEM: p.ChainPEM()}
-	}
-	c.staples.Want(pairs)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.wants = w
 	c.waiting = append(c.waiting, awaited{g, w.Managed})
 	c.order()
+}
+
+// show takes the certificates of servers that changed.
+func (c *certificates) show(changed map[model.Credential]*tls.Certificate) {
+	if stapled, other := c.pairs.take(changed, time.Now()); other {
+		c.staples.Want(stapled)
+	}
 }
 
 // live starts the orders of hosts whose challenges every proxy hands on by now.
@@ -221,23 +223,16 @@ func (c *certificates) documents() []certificateDocument {
 			NotAfter: timeOrNil(s.NotAfter), Renewal: timeOrNil(s.Renewal), Error: s.Error, NextTry: timeOrNil(s.NextTry),
 		})
 	}
-	for _, d := range c.declared() {
+	for _, d := range c.pairs.declared() {
 		out = append(out, declaredDocument(d, time.Now()))
 	}
 	return out
 }
 
-// declared returns the certificates that objects name.
-func (c *certificates) declared() []compile.Declared {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.wants.Declared
-}
-
-func declaredDocument(d compile.Declared, now time.Time) certificateDocument {
-	valid := d.Pair.Validity()
+func declaredDocument(d declaredPair, now time.Time) certificateDocument {
+	valid := d.pair.Validity()
 	doc := certificateDocument{
-		Host: namesOf(d.Pair), Source: d.Credential.String(), State: "valid", Issuer: d.Pair.Issuer(), NotAfter: &valid.NotAfter,
+		Host: namesOf(d.pair), Source: d.source, State: "valid", Issuer: d.pair.Issuer(), NotAfter: &valid.NotAfter,
 	}
 	switch {
 	case !now.Before(valid.NotAfter):
@@ -279,8 +274,8 @@ func (c *certificates) Describe(out chan<- *prometheus.Desc) { out <- expiry() }
 
 // Collect implements prometheus.Collector.
 func (c *certificates) Collect(out chan<- prometheus.Metric) {
-	for _, d := range c.declared() {
+	for _, d := range c.pairs.declared() {
 		out <- prometheus.MustNewConstMetric(expiry(), prometheus.GaugeValue,
-			float64(d.Pair.Validity().NotAfter.Unix()), d.Credential.String(), namesOf(d.Pair))
+			float64(d.pair.Validity().NotAfter.Unix()), d.source, namesOf(d.pair))
 	}
 }

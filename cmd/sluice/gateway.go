@@ -106,12 +106,12 @@ func (g *gateway) wire(envoy proxy.Binary, socket string) {
 	g.store = xds.NewStore()
 	g.board = status.NewBoard(time.Now, g.announce, localNode)
 	g.source = file.New(file.Options{Dirs: g.o.dirs, Log: g.log, Now: time.Now})
-	compiler := compile.New(compile.Options{Kinds: kinds(), ScopedAbove: g.o.scopedAbove, Fleet: g.o.fleet, Prepare: g.certs.prepare})
+	compiler := compile.New(compile.Options{Kinds: kinds(), ScopedAbove: g.o.scopedAbove, Fleet: g.o.fleet, Prepare: g.certs.prepare, Now: time.Now})
 	g.pipeline = &pipeline{
 		compiler: compiler, store: g.store, board: g.board, locate: g.source.Locate,
 		refused: make(chan struct{}, 1), seen: map[model.ResourceName]compile.Refusal{},
 		log: g.log, metrics: newPipelineMetrics(g.registry), onSettings: g.takeSettings, verify: g.o.verify,
-		mail: g.certs.mail, onWants: g.certs.want,
+		mail: g.certs.mail, onWants: g.certs.want, pairs: g.certs.pairs, onPairs: g.certs.show,
 	}
 	g.server = grpc.NewServer(xds.GRPCOptions()...)
 	xds.NewServer(g.store, xds.Options{

@@ -61,7 +61,7 @@ func compileFolders(ctx *cli.Context) (compiled, error) {
 	if fleet.ACME, err = offlineACME(ctx); err != nil {
 		return compiled{}, err
 	}
-	c := compile.New(compile.Options{Kinds: kinds(), ScopedAbove: ctx.Int("scoped-above"), Fleet: fleet, Prepare: offlineFacts})
+	c := compile.New(compile.Options{Kinds: kinds(), ScopedAbove: ctx.Int("scoped-above"), Fleet: fleet, Prepare: offlineFacts, Now: time.Now})
 	out := compiled{result: c.Apply(step), problems: step.Problems}
 	for _, r := range out.result.Reports {
 		out.problems = append(out.problems, r.Problems...)
@@ -78,7 +78,7 @@ func compileFolders(ctx *cli.Context) (compiled, error) {
 
 // offlineFacts reads the files that objects name.
 func offlineFacts(w *compile.Wants) compile.Facts {
-	f := compile.Facts{Now: time.Now(), Files: map[string]compile.File{}}
+	f := compile.Facts{Files: map[string]compile.File{}}
 	for _, path := range w.Files {
 		f.Files[path] = fileOf(pemfile.Load(path))
 	}

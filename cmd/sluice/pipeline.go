@@ -13,6 +13,7 @@ import (
 	"github.com/sluicegw/sluice/config"
 	"github.com/sluicegw/sluice/model"
 	"github.com/sluicegw/sluice/status"
+	"github.com/sluicegw/sluice/tls"
 	"github.com/sluicegw/sluice/xds"
 )
 
@@ -32,6 +33,9 @@ type pipeline struct {
 	refused chan struct{}
 	// mail brings what resources depend on beside objects.
 	mail *mailbox
+	// pairs know when certificates begin and end; onPairs is told what changed.
+	pairs   *pairs
+	onPairs func(map[model.Credential]*tls.Certificate)
 	// onWants is told what the compiler wants to know, and the generation that
 	// answers for it.
 	onWants func(compile.Wants, status.Generation)
@@ -62,8 +66,8 @@ func (p *pipeline) run(ctx context.Context, steps <-chan config.Step) error {
 	due := time.NewTimer(time.Hour)
 	defer due.Stop()
 	for {
-		if p.wants != nil && !p.wants.Due.IsZero() {
-			due.Reset(time.Until(p.wants.Due))
+		if at := p.pairs.due(); !at.IsZero() {
+			due.Reset(time.Until(at))
 		}
 		if mark, any := p.compiler.Lingers(); any && p.mark == 0 {
 			p.mark = mark
@@ -84,7 +88,7 @@ func (p *pipeline) run(ctx context.Context, steps <-chan config.Step) error {
 			p.learn(p.mail.take())
 			continue
 		case <-due.C:
-			p.learn([]compile.Facts{{Now: time.Now()}})
+			p.learn([]compile.Facts{p.pairs.judge(time.Now())})
 			continue
 		case s := <-steps:
 			batch = append(batch, s)
@@ -114,6 +118,7 @@ func drain(batch []config.Step, steps <-chan config.Step) []config.Step {
 func (p *pipeline) take(batch []config.Step) {
 	start := time.Now()
 	res := p.compiler.Apply(batch...)
+	p.onPairs(res.Pairs)
 	compiled := time.Now()
 	p.board.Report(model.Report{By: "source", Problems: batch[len(batch)-1].Problems})
 	p.board.Report(res.Reports...)
@@ -139,6 +144,7 @@ func (p *pipeline) take(batch []config.Step) {
 func (p *pipeline) learn(facts []compile.Facts) {
 	start := time.Now()
 	res := p.compiler.Learn(facts...)
+	p.onPairs(res.Pairs)
 	if p.taken == 0 {
 		return
 	}

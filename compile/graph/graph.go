@@ -352,6 +352,9 @@ func (r *Rule[K, V]) All() iter.Seq2[K, V] {
 	}
 }
 
+// Has reports whether there is a result for key.
+func (r *Rule[K, V]) Has(key K) bool { return r.nodes[key] != nil }
+
 // Len returns how many results there are.
 func (r *Rule[K, V]) Len() int { return len(r.nodes) }
 

@@ -1,7 +1,11 @@
 package e2e
 
 import (
+	"io/fs"
 	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -57,7 +61,7 @@ func TestACMECommands(t *testing.T) {
 	s.put("secret.yaml", own.issue("own.test").secret("own"))
 	s.put("gateway.yaml", secured("", simple("own", "own.test"), automatic("auto.test")))
 	orders := s.hold("/order-plz")
-	s.launch().settled()
+	s.launch("--log-level", "debug").settled()
 	orders.await(t)
 	if doc := s.certificates()["auto.test"]; doc.State != "pending" || doc.Source != "acme" || doc.NotAfter != nil {
 		t.Errorf("while it is ordered it is %+v", doc)
@@ -110,6 +114,14 @@ func TestACMECommands(t *testing.T) {
 	s.fails("nobody.test", "certificates", "revoke", "nobody.test")
 	s.fails("name one host", "certificates", "renew")
 	s.fails("unknown command", "certificates", "remove", "auto.test")
+	// A certificate that was signed just now, of the authority or in a Secret, is
+	// not held against an older time.
+	s.put("secret.yaml", own.sign(order{names: []string{"own.test"}, from: time.Now(), until: time.Now().Add(time.Hour)}).secret("own"))
+	s.wait()
+	if log := s.log.String(); strings.Contains(log, "CertificateNotYet") {
+		t.Error("a new certificate is said not to be valid yet")
+	}
+	s.keepsKeys()
 }
 
 // shown checks what `sluice certificates` prints for people and in YAML, and the
@@ -140,6 +152,47 @@ func (s *signing) shown(own *authority) {
 	}
 }
 
+// keepsKeys expects that no key of a certificate or an account is in anything that
+// is said.
+func (s *signing) keepsKeys() {
+	s.t.Helper()
+	texts := map[string]string{"log": s.log.String()}
+	for _, path := range []string{"/status", "/config", "/metrics", "/certificates", "/proxy/config_dump", "/proxy/certs"} {
+		_, body, err := fetch("http://"+s.admin+path, "")
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		texts[path] = body
+	}
+	forbidden := keyMarkers()
+	keys := 0
+	err := filepath.WalkDir(s.data, func(path string, e fs.DirEntry, err error) error {
+		if err != nil || filepath.Ext(path) != ".key" {
+			return err
+		}
+		text, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		if info, err := e.Info(); err != nil || info.Mode().Perm()&0o077 != 0 {
+			s.t.Errorf("%s is open to others: %v", path, err)
+		}
+		forbidden = append(forbidden, traces(s.t, leaf{keyPEM: string(text)})...)
+		keys++
+		return nil
+	})
+	if err != nil || keys < 2 {
+		s.t.Fatalf("%d keys are stored: %v", keys, err)
+	}
+	for name, text := range texts {
+		for _, trace := range forbidden {
+			if strings.Contains(text, trace) {
+				s.t.Errorf("%s has %q", name, trace)
+			}
+		}
+	}
+}
+
 // succeeds runs a command that prints a text.
 func (w *world) succeeds(text string, args ...string) {
 	w.t.Helper()
@@ -153,5 +206,41 @@ func (w *world) fails(why string, args ...string) {
 	w.t.Helper()
 	if code, out := w.sluice(args...); code == 0 || !strings.Contains(out, why) {
 		w.t.Errorf("sluice %s: exit %d: %s, want %q", strings.Join(args, " "), code, out, why)
+	}
+}
+
+// Flags that cannot mean anything end the program before it starts, and say why
+// without a word of a secret.
+func TestACMEFlags(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, nil)
+	const secret = "c2VjcmV0+"
+	for _, c := range []struct{ flag, value, says string }{
+		{"email", "you", "no address"},
+		{"email", "You <you@example.org>", "no address"},
+		{"directory", "banana", "letsencrypt-staging"},
+		{"directory", "https://ca.test/dir#profil=short", `"profil"`},
+		{"directory", "https://ca.test/dir#eab=" + secret, "KEYID:HMAC"},
+		{"directory", "https://ca.test/dir#eab=:" + secret, "KEYID:HMAC"},
+		{"directory", "https://ca.test/dir#roots=/nowhere", "/nowhere"},
+		{"directory", "letsencrypt,letsencrypt", "twice"},
+		{"dns", "banana", `"banana"`},
+		{"dns", "ftp://ns.test", `"ftp"`},
+		{"dns", "exec:", "program is missing"},
+		{"dns", "exec:/bin/true?propagatoin=1s", `"propagatoin"`},
+		{"dns", "https://hook.test/?propagation=soon", `"soon"`},
+		{"dns", "rfc2136://?key=a&secret=c2VjcmV0", "name server is missing"},
+		{"dns", "rfc2136://ns.test?key=a", "go together"},
+		{"dns", "rfc2136://ns.test?key=a&secret=" + secret, "%2B"},
+		{"dns", "rfc2136://ns.test?key=a&secret=%zz" + secret, "cannot be read"},
+		{"dns", "rfc2136://ns.test:x?key=a&secret=" + secret, "no URL"},
+		{"dns", "rfc2136://ns.test?key=a&secret=c2VjcmV0&algorithm=md5", `"md5"`},
+		{"dns", "rfc2136://ns.test?kye=a", `"kye"`},
+	} {
+		cmd := exec.Command(binary(), w.args("--acme-"+c.flag, c.value)...)
+		out, err := cmd.CombinedOutput()
+		if text := string(out); err == nil || !strings.Contains(text, c.says) || strings.Contains(text, "c2VjcmV0") {
+			t.Errorf("--acme-%s %q: %v, want %q: %s", c.flag, c.value, err, c.says, out)
+		}
 	}
 }

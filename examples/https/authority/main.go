@@ -131,12 +131,12 @@ func serve(ctx context.Context, o options, to streams) error {
 	if err != nil {
 		return err
 	}
-	ended := make(chan error, 2)
+	ended := make(chan ending, 2)
 	running := 0
 	defer func() {
 		cancel()
 		for range running {
-			_ = <-ended // by our own will
+			<-ended
 		}
 	}()
 	for _, p := range []program{nameServer(names), pebble(o, names, to)} {
@@ -149,9 +149,9 @@ func serve(ctx context.Context, o options, to streams) error {
 	go func() { ready <- identity.await(ctx, o) }()
 	for {
 		select {
-		case err := <-ended:
+		case e := <-ended:
 			running--
-			return err
+			return e.why
 		case err := <-ready:
 			if err != nil {
 				return err

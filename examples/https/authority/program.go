@@ -23,6 +23,9 @@ type program struct {
 	output    io.Writer // nil discards it
 }
 
+// ending is the end of a program.
+type ending struct{ why error }
+
 // nameServer answers at an address that every host is this machine.
 func nameServer(address string) program {
 	// It can do more than that, which the empty flags turn off.
@@ -57,7 +60,7 @@ func find(name string) (string, error) {
 
 // start starts the program, which ends with ctx or with this process, and tells
 // ended once it has.
-func (p program) start(ctx context.Context, ended chan<- error) error {
+func (p program) start(ctx context.Context, ended chan<- ending) error {
 	path, err := find(p.name)
 	if err != nil {
 		return err
@@ -81,7 +84,7 @@ func (p program) start(ctx context.Context, ended chan<- error) error {
 		if err = cmd.Wait(); err == nil {
 			err = errors.New("exit status 0")
 		}
-		ended <- fmt.Errorf("%s has ended: %w", p.name, err)
+		ended <- ending{fmt.Errorf("%s has ended: %w", p.name, err)}
 	}()
 	if err := <-started; err != nil {
 		return fmt.Errorf("start %s: %w", p.name, err)
