@@ -156,8 +156,9 @@ func isEncodedChallenge(route []byte) bool {
 // because its scope has chosen it. Around the routes of vh it puts what the
 // fallback program relies on:
 //
-//   - every route has a name, and the last ones answer 404: a host that is found
-//     never falls through to a wildcard;
+//   - every route has a name, and the last one answers 404: a host that is found
+//     never falls through to a wildcard. A plain CONNECT, which has no path, does
+//     fall through, and finds no route there either;
 //   - the scope header ends at each route that forwards. It cannot end at the
 //     RouteConfiguration: an internal redirect needs it, so routes with one keep
 //     it;
@@ -188,7 +189,7 @@ func ScopedTable(table string, vh *routev3.VirtualHost, maxDirectBody uint32) *r
 		}
 		host.Routes = slices.Insert(host.Routes, at, redirectToHTTPS())
 	}
-	host.Routes = append(host.Routes, notFound(connectMatch(), "not-found-connect"), notFound(everyPath(), "not-found"))
+	host.Routes = append(host.Routes, notFound())
 	return &routev3.RouteConfiguration{
 		Name:                           name,
 		VirtualHosts:                   []*routev3.VirtualHost{host},
@@ -237,7 +238,7 @@ func blackhole() *routev3.VirtualHost {
 	return &routev3.VirtualHost{
 		Name:    "blackhole",
 		Domains: []string{"*"},
-		Routes:  []*routev3.Route{notFound(everyPath(), "not-found")},
+		Routes:  []*routev3.Route{notFound()},
 	}
 }
 
@@ -253,14 +254,17 @@ func Misdirected(domains []string) *routev3.VirtualHost {
 		Name:    "misdirected",
 		Domains: domains,
 		Routes: []*routev3.Route{
-			answer(http.StatusMisdirectedRequest, connectMatch(), "misdirected-connect"),
+			answer(http.StatusMisdirectedRequest, connects(), "misdirected-connect"),
 			answer(http.StatusMisdirectedRequest, everyPath(), "misdirected"),
 		},
 	}
 }
 
-func notFound(match *routev3.RouteMatch, name string) *routev3.Route {
-	return answer(http.StatusNotFound, match, name)
+func notFound() *routev3.Route { return answer(http.StatusNotFound, everyPath(), "not-found") }
+
+// connects matches CONNECT, which has no path.
+func connects() *routev3.RouteMatch {
+	return &routev3.RouteMatch{PathSpecifier: &routev3.RouteMatch_ConnectMatcher_{ConnectMatcher: &routev3.RouteMatch_ConnectMatcher{}}}
 }
 
 func answer(status uint32, match *routev3.RouteMatch, name string) *routev3.Route {
@@ -294,10 +298,6 @@ func redirectToHTTPS() *routev3.Route {
 // everyPath matches every request but CONNECT, which has no path.
 func everyPath() *routev3.RouteMatch {
 	return &routev3.RouteMatch{PathSpecifier: &routev3.RouteMatch_Prefix{Prefix: ""}}
-}
-
-func connectMatch() *routev3.RouteMatch {
-	return &routev3.RouteMatch{PathSpecifier: &routev3.RouteMatch_ConnectMatcher_{ConnectMatcher: &routev3.RouteMatch_ConnectMatcher{}}}
 }
 
 // encode is deterministic. It panics if m holds a string that is not UTF-8,
