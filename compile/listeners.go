@@ -95,8 +95,8 @@ func (rs *rules) demandHosts(rd *graph.Reader, key bucketKey) none {
 	return none{}
 }
 
-// buildFallback makes the filters that find the scope of hosts that are not
-// written exactly as declared: one pair for all scoped tables.
+// buildFallback makes the filter that finds the scope of hosts that are not written
+// exactly as declared: one for all scoped tables.
 func (rs *rules) buildFallback(rd *graph.Reader, _ none) resources {
 	var keys []string
 	var faults []model.Problem
@@ -124,10 +124,7 @@ func (rs *rules) buildFallback(rd *graph.Reader, _ none) resources {
 		}
 	}
 	slices.Sort(keys)
-	out := resourcesOf(
-		part{name: model.ResourceName{Type: model.TypeExtension, Name: model.ExtensionFallback}, msg: gateway.Fallback(keys)},
-		part{name: model.ResourceName{Type: model.TypeExtension, Name: model.ExtensionFallbackUpgrade}, msg: gateway.FallbackUpgrade()},
-	)
+	out := resourcesOf(part{name: model.ResourceName{Type: model.TypeExtension, Name: model.ExtensionFallback}, msg: gateway.Fallback(keys)})
 	out.faults = append(out.faults, faults...)
 	return out
 }

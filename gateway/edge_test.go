@@ -53,7 +53,6 @@ func TestEdge(t *testing.T) {
 		{name: "connect", request: "CONNECT a.foo.com:443 HTTP/1.1\r\nHost: a.foo.com:443\r\n\r\n", status: http.StatusNotFound},
 		{name: "other upgrade", request: upgrade("a.foo.com", "other"), status: http.StatusForbidden},
 		{name: "other upgrade, rewritten", request: upgrade("A.foo.com", "other"), status: http.StatusForbidden},
-		{name: "upgrade that the route refuses", request: upgrade("still.foo.com", "websocket"), status: http.StatusForbidden},
 		{name: "redirect to https", request: "GET /x HTTP/1.1\r\nHost: secure.foo.com\r\n\r\n", status: http.StatusMovedPermanently, location: "https://secure.foo.com/x"},
 		{name: "redirect to https, port 80", request: "GET /x HTTP/1.1\r\nHost: secure.foo.com:80\r\n\r\n", status: http.StatusMovedPermanently, location: "https://secure.foo.com/x"},
 		{name: "redirect to https, claimed", request: "GET /x HTTP/1.1\r\nHost: secure.foo.com\r\nx-forwarded-proto: https\r\n\r\n", status: http.StatusMovedPermanently, location: "https://secure.foo.com/x"},
@@ -76,19 +75,6 @@ func TestEdge(t *testing.T) {
 					t.Errorf("an answer of our own has the server header %q", got.header.Get("Server"))
 				}
 			})
-		}
-	})
-}
-
-// TestRefusedUpgradeThroughFallback checks that a route's refusal of WebSockets
-// holds where Envoy itself no longer looks at it.
-func TestRefusedUpgradeThroughFallback(t *testing.T) {
-	eachLayout(t, nil, func(t *testing.T, address string) {
-		if got := raw(t, address, upgrade("Still.foo.com", "websocket")); got.status != http.StatusForbidden {
-			t.Errorf("status %d from %q, want 403", got.status, got.vhost)
-		}
-		if got := raw(t, address, "GET / HTTP/1.1\r\nHost: Still.foo.com\r\n\r\n"); got.vhost != "still.foo.com" {
-			t.Errorf("status %d from %q without an upgrade", got.status, got.vhost)
 		}
 	})
 }

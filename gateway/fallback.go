@@ -21,6 +21,10 @@ import (
 //  3. takes the longest wildcard that the table has;
 //  4. else the table's "*", which may not exist: then the answer is 404.
 //
+// Envoy decides about an upgrade before the filters run, and so before the host is
+// found. Every route allows the same upgrades, so that decision stands; a route
+// that refused one would need a filter behind this one to say so again.
+//
 // Only x-sluice-scope changes: the Host header stays as the client wrote it. The
 // program is fixed; of the configuration it holds nothing but scope keys made
 // of the characters that [ValidScopeKey] allows.
@@ -56,22 +60,6 @@ function envoy_on_request(h)
 end
 `
 
-// upgradeProgram refuses upgrades that the route does not allow. Envoy decides
-// about an upgrade before the filters run, and so before the fallback has found
-// the route; this filter decides again, by the route metadata
-// "sluice.fallback.upgrade": {"upgrades": NAME}, where it is given.
-const upgradeProgram = `
-function envoy_on_request(h)
-  local up = h:headers():get("upgrade")
-  if up == nil then return end
-  up = string.lower(up)
-  local m = h:metadata():get("upgrades")
-  if up ~= "websocket" or not (m == nil or m == up) then
-    h:respond({[":status"] = "403"}, "")
-  end
-end
-`
-
 // Fallback returns the program that finds the scope of a request whose exact
 // authority has none. Wildcards are the scope keys of all wildcard hosts of all
 // tables, sorted: "http.80/*.example.com". Keys that [ValidScopeKey] refuses are
@@ -87,12 +75,6 @@ func Fallback(wildcards []string) *corev3.TypedExtensionConfig {
 	b.WriteString("}")
 	b.WriteString(fallbackProgram)
 	return luaConfig(model.ExtensionFallback, b.String())
-}
-
-// FallbackUpgrade returns the program that refuses upgrades on requests that
-// went through [Fallback].
-func FallbackUpgrade() *corev3.TypedExtensionConfig {
-	return luaConfig(model.ExtensionFallbackUpgrade, upgradeProgram)
 }
 
 // ValidScopeKey reports whether key may stand in the fallback program: not

@@ -25,26 +25,24 @@ import (
 //
 //  1. fallback (scoped layout): finds the scope the exact authority missed, so
 //     that every filter behind it sees the right route;
-//  2. fallback.upgrade (scoped layout): refuses upgrades the found route does
-//     not allow;
-//  3. filters of policies, from those that know least about the client to those
+//  2. filters of policies, from those that know least about the client to those
 //     that know most: a filter there is always in the list and is steered only
 //     by its own per-route type, because switching a filter on or off per route
 //     has no effect on a request that went through the fallback;
-//  4. grpc_web (a server of protocol GRPC-WEB): what follows sees gRPC;
-//  5. fault, cors: always there and idle until a route steers them, so that the
+//  3. grpc_web (a server of protocol GRPC-WEB): what follows sees gRPC;
+//  4. fault, cors: always there and idle until a route steers them, so that the
 //     first use of either replaces no listener and cuts no WebSocket. An
 //     aborted request gets no CORS headers, as with Istio;
-//  6. set_filter_state and dynamic_forward_proxy (a destination resolves the
+//  5. set_filter_state and dynamic_forward_proxy (a destination resolves the
 //     name that the client asked for): the route says the port, the request
 //     waits until the name is resolved;
-//  7. header_mutation (a host with HTTP/3): every response, those of the filters
+//  6. header_mutation (a host with HTTP/3): every response, those of the filters
 //     before it too, says where HTTP/3 is;
 //  8. router.
 func httpFilters(in manager) []*hcmv3.HttpFilter {
 	var filters []*hcmv3.HttpFilter
 	if in.scoped {
-		filters = append(filters, discoveredLua(model.ExtensionFallback), discoveredLua(model.ExtensionFallbackUpgrade))
+		filters = append(filters, discoveredLua(model.ExtensionFallback))
 	}
 	if in.grpcWeb {
 		filters = append(filters, httpFilter("envoy.filters.http.grpc_web", &grpcwebv3.GrpcWeb{}))

@@ -125,7 +125,7 @@ func translate(t *testing.T, in port) []txtar.File {
 	}
 	if in.Scoped {
 		slices.Sort(wildcards)
-		parts["extensions"] = []proto.Message{gateway.Fallback(wildcards), gateway.FallbackUpgrade()}
+		parts["extensions"] = []proto.Message{gateway.Fallback(wildcards)}
 	} else {
 		table := new(routev3.RouteConfiguration)
 		if err := proto.Unmarshal(gateway.PlainTable(input.Table, encoded, in.MaxBody), table); err != nil {

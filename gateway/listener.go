@@ -6,8 +6,8 @@
 // and for TLS the hosts with the names of their certificates. What comes out: the
 // Listener, for HTTP with its connection manager, for bytes with a chain per
 // rule, for TLS with a chain per host (see [StreamListener]), and beside it the
-// one for HTTP/3; the route tables in one of two layouts, and the two extension
-// configs of the second.
+// one for HTTP/3; the route tables in one of two layouts, and the extension
+// config of the second.
 //
 //   - plain: one RouteConfiguration holds every virtual host; Envoy matches the
 //     host itself.
@@ -120,7 +120,7 @@ func limit(own uint32, s model.Settings) uint32 {
 }
 
 // ListenerNeeds returns what the listener of in asks for and cannot open
-// without: the table in the plain layout, the two fallback programs in the
+// without: the table in the plain layout, the fallback program in the
 // scoped one. Scopes are not among them: Envoy asks for all of them at once.
 func ListenerNeeds(in ListenerInput) []model.ResourceName { return tableNeeds(in.Table, in.Scoped) }
 
@@ -131,7 +131,6 @@ func tableNeeds(table string, scoped bool) []model.ResourceName {
 	}
 	return []model.ResourceName{
 		{Type: model.TypeExtension, Name: model.ExtensionFallback},
-		{Type: model.TypeExtension, Name: model.ExtensionFallbackUpgrade},
 	}
 }
 

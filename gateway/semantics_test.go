@@ -13,8 +13,6 @@ import (
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	"google.golang.org/protobuf/proto"
-	"google.golang.org/protobuf/types/known/structpb"
-	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"github.com/sluicegw/sluice/gateway"
 	"github.com/sluicegw/sluice/model"
@@ -46,11 +44,6 @@ func hosts(star bool) []*routev3.VirtualHost {
 	secure.RequireTls = routev3.VirtualHost_ALL
 	unnamed := routeTo("unnamed.foo.com", "/")
 	unnamed.Routes[0].Name = ""
-	still := routeTo("still.foo.com", "/")
-	still.Routes[0].GetRoute().UpgradeConfigs = []*routev3.RouteAction_UpgradeConfig{{UpgradeType: "websocket", Enabled: wrapperspb.Bool(false)}}
-	still.Routes[0].Metadata = &corev3.Metadata{FilterMetadata: map[string]*structpb.Struct{
-		model.ExtensionFallbackUpgrade: {Fields: map[string]*structpb.Value{"upgrades": structpb.NewStringValue("none")}},
-	}}
 	all := []*routev3.VirtualHost{
 		routeTo("a.foo.com", "/"),
 		routeTo("only.foo.com", "/only"),
@@ -60,7 +53,7 @@ func hosts(star bool) []*routev3.VirtualHost {
 		routeTo("[::1]", "/"),
 		routeTo("127.0.0.1", "/"),
 		routeTo("localhost", "/"),
-		secure, unnamed, still,
+		secure, unnamed,
 	}
 	if star {
 		all = append(all, routeTo("*", "/"))
@@ -144,7 +137,6 @@ func resourcesOfSites(t *testing.T, sites []site) map[model.ResourceName][]byte 
 		}
 	}
 	add(t, all, model.TypeExtension, gateway.Fallback(wildcards))
-	add(t, all, model.TypeExtension, gateway.FallbackUpgrade())
 	return all
 }
 

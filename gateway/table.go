@@ -162,7 +162,7 @@ func isEncodedChallenge(route []byte) bool {
 //   - the scope header ends at each route that forwards. It cannot end at the
 //     RouteConfiguration: an internal redirect needs it, so routes with one keep
 //     it;
-//   - both fallback programs are off;
+//   - the fallback program is off;
 //   - a redirect to https is a route. Envoy answers require_tls with a route that
 //     has no name and knows nothing of filters, which the fallback takes for a
 //     missing host: a wildcard would then serve it in plain text.
@@ -196,10 +196,9 @@ func ScopedTable(table string, vh *routev3.VirtualHost, maxDirectBody uint32) *r
 		ValidateClusters:               wrapperspb.Bool(false),
 		MaxDirectResponseBodySizeBytes: bodyLimit(maxDirectBody),
 		TypedPerFilterConfig: map[string]*anypb.Any{
-			model.ExtensionFallback:        pack(&routev3.FilterConfig{Disabled: true}),
-			model.ExtensionFallbackUpgrade: pack(&routev3.FilterConfig{Disabled: true}),
-			model.FilterFault:              pack(&routev3.FilterConfig{Disabled: true}),
-			model.FilterCORS:               pack(&routev3.FilterConfig{Disabled: true}),
+			model.ExtensionFallback: pack(&routev3.FilterConfig{Disabled: true}),
+			model.FilterFault:       pack(&routev3.FilterConfig{Disabled: true}),
+			model.FilterCORS:        pack(&routev3.FilterConfig{Disabled: true}),
 		},
 	}
 }

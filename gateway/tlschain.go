@@ -167,7 +167,7 @@ func (s *stream) challengeChain(name string, names []string) *listenerv3.FilterC
 }
 
 // StreamNeeds returns what the listener of in asks for and cannot open without,
-// sorted: route tables or the two fallback programs, and secrets. Scopes and the
+// sorted: route tables or the fallback program, and secrets. Scopes and the
 // certificates of [OnDemand] are not among them.
 func StreamNeeds(in StreamInput) []model.ResourceName {
 	s := newStream(in)

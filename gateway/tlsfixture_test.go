@@ -223,7 +223,6 @@ func (p *ports) listenTLS(problems int, in gateway.StreamInput) {
 func (p *ports) start() map[string]string {
 	p.t.Helper()
 	add(p.t, p.resources, model.TypeExtension, gateway.Fallback(p.wildcards))
-	add(p.t, p.resources, model.TypeExtension, gateway.FallbackUpgrade())
 	return p.streams.start()
 }
 

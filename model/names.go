@@ -106,8 +106,7 @@ func QUICName(b Bind) string { return ListenerName(b) + "_quic" }
 
 // The extension configs of the scoped layout; see package gateway.
 const (
-	ExtensionFallback        = "sluice.fallback"
-	ExtensionFallbackUpgrade = "sluice.upgrade"
+	ExtensionFallback = "sluice.fallback"
 	// HeaderScope carries the scope key inside Envoy; clients cannot set it.
 	HeaderScope = "x-sluice-scope"
 	// HeaderReason says on a response of Sluice's own why it is not the

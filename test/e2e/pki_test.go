@@ -10,6 +10,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/asn1"
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/pem"
@@ -84,6 +85,8 @@ type order struct {
 	names       []string // DNS names; the first is the common name
 	rsa         bool     // the kind of key, else ECDSA
 	from, until time.Time
+	responder   string // URL of an OCSP responder
+	mustStaple  bool
 }
 
 // issue makes a certificate for DNS names; the first is the common name.
@@ -108,6 +111,12 @@ func (a *authority) sign(o order) leaf {
 		SerialNumber: big.NewInt(a.next), Subject: pkix.Name{CommonName: o.names[0]}, DNSNames: o.names,
 		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
 		NotBefore: o.from, NotAfter: o.until,
+	}
+	if o.responder != "" {
+		template.OCSPServer = []string{o.responder}
+	}
+	if o.mustStaple { // RFC 7633: a sequence of one integer, status_request
+		template.ExtraExtensions = []pkix.Extension{{Id: asn1.ObjectIdentifier{1, 3, 6, 1, 5, 5, 7, 1, 24}, Value: []byte{0x30, 3, 2, 1, 5}}}
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, a.cert, key.Public(), a.key)
 	if err != nil {
