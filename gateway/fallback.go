@@ -21,9 +21,9 @@ import (
 //  3. takes the longest wildcard that the table has;
 //  4. else the table's "*", which may not exist: then the answer is 404.
 //
-// Envoy decides about an upgrade before the filters run, and so before the host is
-// found. Every route allows the same upgrades, so that decision stands; a route
-// that refused one would need a filter behind this one to say so again.
+// Envoy decides about an upgrade by the route, before the filters run, and so
+// before the host is found: it lets all pass. Every route allows the same
+// upgrades, so the program decides for it.
 //
 // Only x-sluice-scope changes: the Host header stays as the client wrote it. The
 // program is fixed; of the configuration it holds nothing but scope keys made
@@ -35,6 +35,11 @@ local function use(h, k)
   h:clearRouteCache()
 end
 function envoy_on_request(h)
+  local up = h:headers():get("upgrade")
+  if up ~= nil and string.lower(up) ~= "websocket" then
+    h:respond({[":status"] = "403"}, "")
+    return
+  end
   local key = h:headers():get(KEY)
   if key == nil then return end
   local t, a = string.match(key, "^([^/]*/)(.*)$")

@@ -25,10 +25,6 @@ import (
 // xdsCluster is the static cluster of the xDS server.
 const xdsCluster = "xds_cluster"
 
-// releaseBytes is how much memory that is free Envoy gives back each second: what
-// the start of a large configuration took, and a burst of requests.
-const releaseBytes = 64 << 20
-
 // BootstrapInput is all that a bootstrap depends on.
 type BootstrapInput struct {
 	// NodeID and Cluster name this proxy to the xDS server.
@@ -66,9 +62,6 @@ func Bootstrap(in BootstrapInput) *bootstrapv3.Bootstrap {
 		DeferredStatOptions: &bootstrapv3.Bootstrap_DeferredStatOptions{EnableDeferredCreationStats: true},
 		LayeredRuntime:      layeredRuntime(),
 		OverloadManager:     overloadManager(in.Settings),
-		MemoryAllocatorManager: &bootstrapv3.MemoryAllocatorManager{
-			BytesToRelease: releaseBytes, MemoryReleaseInterval: durationpb.New(time.Second),
-		},
 	}
 	if in.Locality != (model.Locality{}) {
 		locate(b, in.Locality)
