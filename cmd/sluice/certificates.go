@@ -120,18 +120,34 @@ func (c *certificates) loadManaged(w *compile.Wants, into map[string]*model.Mana
 	if maps.Equal(wanted, c.toldHosts) {
 		return // storage may be slow, and changes of other things need not wait
 	}
-	for host, m := range c.acme.Load(context.Background(), hosts) {
-		if !c.toldHosts[host] {
-			into[host] = m
-		}
-	}
-	for host := range c.toldHosts {
+	told := c.toldHosts
+	c.toldHosts = wanted
+	for host := range told {
 		if !wanted[host] {
 			into[host] = nil
 		}
 	}
-	c.toldHosts = wanted
+	found := make(chan map[string]*model.ManagedCertificate, 1)
+	go func() {
+		f := map[string]*model.ManagedCertificate{}
+		for host, m := range c.acme.Load(context.Background(), hosts) {
+			if !told[host] {
+				f[host] = m
+			}
+		}
+		found <- f
+	}()
+	select {
+	case f := <-found:
+		maps.Copy(into, f)
+	case <-time.After(storagePatience):
+		go func() { c.mail.put(compile.Facts{Managed: <-found}) }()
+	}
 }
+
+// storagePatience is how long a change of the configuration waits for certificates
+// that a storage holds; what comes later is served later.
+const storagePatience = 2 * time.Second
 
 func fileOf(f pemfile.File) compile.File { return compile.File{Content: f.Bytes, Err: f.Err} }
 
@@ -214,14 +230,28 @@ type certificateDocument struct {
 	NextTry  *time.Time `json:"nextTry,omitempty"`
 }
 
+// troubled returns the automatic certificates that are not in order.
+func (c *certificates) troubled() (out []certificateDocument) {
+	for _, s := range c.acme.Status() {
+		if s.State != acme.StateValid {
+			out = append(out, managedDocument(s))
+		}
+	}
+	return out
+}
+
+func managedDocument(s acme.HostStatus) certificateDocument {
+	return certificateDocument{
+		Host: s.Host, Source: "acme", State: string(s.State), Issuer: s.Issuer,
+		NotAfter: timeOrNil(s.NotAfter), Renewal: timeOrNil(s.Renewal), Error: s.Error, NextTry: timeOrNil(s.NextTry),
+	}
+}
+
 // documents returns every certificate that is served or waited for.
 func (c *certificates) documents() []certificateDocument {
 	out := []certificateDocument{}
 	for _, s := range c.acme.Status() {
-		out = append(out, certificateDocument{
-			Host: s.Host, Source: "acme", State: string(s.State), Issuer: s.Issuer,
-			NotAfter: timeOrNil(s.NotAfter), Renewal: timeOrNil(s.Renewal), Error: s.Error, NextTry: timeOrNil(s.NextTry),
-		})
+		out = append(out, managedDocument(s))
 	}
 	for _, d := range c.pairs.declared() {
 		out = append(out, declaredDocument(d, time.Now()))

@@ -17,6 +17,9 @@ type statusDocument struct {
 	Envoy       envoyDocument `json:"envoy"`
 	status.Snapshot
 	Objects []objectDocument `json:"objects"`
+	// Certificates are the automatic ones that are not in order: pending, failing
+	// or refused, with the authority's words and the next try.
+	Certificates []certificateDocument `json:"certificates,omitempty"`
 }
 
 // envoyDocument is the local Envoy as its supervisor sees it.

@@ -50,15 +50,30 @@ type gateway struct {
 // runGateway runs until ctx ends or a part cannot go on.
 func runGateway(ctx context.Context, o runOptions) error {
 	if os.Getenv("GOGC") == "" {
-		// Most of the heap is the declared world, which stays: collecting at half
-		// of it instead of all costs little and keeps the process small.
-		debug.SetGCPercent(50)
+		// While the world is read, nearly all that is made stays, and looking for
+		// what does not is a quarter of the work; see settled.
+		debug.SetGCPercent(loadingGCPercent)
 	}
 	g, err := newGateway(ctx, o)
 	if err != nil {
 		return err
 	}
 	return g.run(ctx)
+}
+
+const (
+	loadingGCPercent = 200
+	steadyGCPercent  = 50
+)
+
+// settled follows the first generation. From here on most of the heap is the
+// declared world: collecting at half of it instead of all costs little and keeps
+// the process small. What the start took is given back.
+func settled() {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(steadyGCPercent)
+		debug.FreeOSMemory()
+	}
 }
 
 // newGateway makes all parts and takes the addresses they need.
@@ -136,6 +151,7 @@ func (g *gateway) announce(l status.Live) {
 	g.log.Info("live", "generation", l.Generation, "objects", l.Objects, "on", liveMessage(l), "took", l.Took)
 	g.certs.live(l.Generation)
 	if l.Generation == 1 {
+		go settled() // takes a moment, and nobody waits for it
 		for _, r := range g.store.Resources(model.TypeListener) {
 			g.log.Info("listening", "listener", r.Name)
 		}
@@ -280,6 +296,7 @@ func (g *gateway) status() statusDocument {
 	for _, r := range g.store.Resources(model.TypeListener) {
 		doc.Listeners = append(doc.Listeners, r.Name)
 	}
+	doc.Certificates = g.certs.troubled()
 	s := g.supervisor.State()
 	doc.Envoy = envoyDocument{Phase: string(s.Phase), Reason: s.Reason, Version: s.Version, PID: s.PID, Epoch: s.Epoch, Restarts: s.Restarts}
 	return doc

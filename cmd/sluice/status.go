@@ -11,6 +11,7 @@ import (
 	"github.com/urfave/cli/v2"
 	"sigs.k8s.io/yaml"
 
+	"github.com/sluicegw/sluice/model"
 	"github.com/sluicegw/sluice/status"
 )
 
@@ -116,6 +117,11 @@ func writeFaults(w io.Writer, doc statusDocument) {
 	for _, o := range doc.Objects {
 		for _, f := range o.Faults {
 			say(o.ref().String(), f)
+		}
+	}
+	for _, c := range doc.Certificates {
+		if c.Error != "" {
+			say("", status.ProblemStatus{Severity: model.SeverityWarning, Message: fmt.Sprintf("certificate of %s: %s; next try %s", c.Host, c.Error, until(c.NextTry, time.Now()))})
 		}
 	}
 }

@@ -107,6 +107,9 @@ func TestACMECommands(t *testing.T) {
 	if _, table := s.sluice("certificates"); !containsAll(table, []string{"failing", "we do not like this name"}) {
 		t.Errorf("the table is\n%s", table)
 	}
+	if _, table := s.sluice("status"); !containsAll(table, []string{"certificate of auto.test", "we do not like this name", "next try in"}) {
+		t.Errorf("the status is\n%s", table)
+	}
 	if now := s.serial("auto.test"); now.Cmp(third) != 0 {
 		t.Errorf("it is answered with %v, not %v as before", now, third)
 	}
