@@ -44,9 +44,18 @@ func acmeFlags() []cli.Flag {
 		},
 		&cli.StringFlag{
 			Name: "acme-storage", EnvVars: []string{"SLUICE_ACME_STORAGE"}, Category: acmeCategory,
-			Usage: "`DIR` for certificates and accounts; several gateways may share it (default: certificates in the data directory)",
+			Usage: "`DIR` for certificates, accounts and keys of session tickets; several gateways may share it (default: certificates in the data directory)",
 		},
 	}
+}
+
+// storageDir is the folder for what gateways share: that of --acme-storage, else
+// one of the data directory.
+func storageDir(c *cli.Context, dataDir, name string) string {
+	if dir := c.String("acme-storage"); dir != "" {
+		return dir
+	}
+	return filepath.Join(dataDir, name)
 }
 
 // acmeOptionsOf reads the flags.
@@ -55,11 +64,7 @@ func acmeOptionsOf(c *cli.Context, dataDir string) (acme.Options, error) {
 	if a, err := mail.ParseAddress(o.Email); o.Email != "" && (err != nil || a.Address != o.Email) {
 		return o, cli.Exit(fmt.Sprintf("sluice: --acme-email %q is no address; write you@example.org", o.Email), 2)
 	}
-	dir := c.String("acme-storage")
-	if dir == "" {
-		dir = filepath.Join(dataDir, "certificates")
-	}
-	o.Storage = storage.NewFile(dir)
+	o.Storage = storage.NewFile(storageDir(c, dataDir, "certificates"))
 	directories := c.StringSlice("acme-directory")
 	if c.Bool("acme-staging") {
 		directories = append(directories, acme.LetsEncryptStaging)

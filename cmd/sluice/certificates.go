@@ -51,6 +51,7 @@ type awaited struct {
 // certificateOptions is what the parts are made of.
 type certificateOptions struct {
 	dataDir    string
+	ticketDir  string
 	acme       acme.Options
 	registerer prometheus.Registerer
 	log        *slog.Logger
@@ -60,7 +61,7 @@ func newCertificates(o certificateOptions) (*certificates, error) {
 	c := &certificates{mail: newMailbox(), pairs: newPairs(), toldFiles: map[string]bool{}, toldHosts: map[string]bool{}}
 	c.files = pemfile.New(pemfile.Options{Log: o.log})
 	c.staples = staple.New(staple.Options{Dir: filepath.Join(o.dataDir, "ocsp"), Now: time.Now, Log: o.log, Registerer: o.registerer})
-	c.tickets = ticket.New(ticket.Options{Dir: filepath.Join(o.dataDir, "tickets"), Now: time.Now, Log: o.log})
+	c.tickets = ticket.New(ticket.Options{Dir: o.ticketDir, Now: time.Now, Log: o.log})
 	o.acme.Log, o.acme.Registerer, o.acme.OnChange = o.log, o.registerer, c.takeManaged
 	acme.SetUserAgent("sluice/" + versionString())
 	var err error

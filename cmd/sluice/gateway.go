@@ -104,7 +104,7 @@ func newGateway(ctx context.Context, o runOptions) (*gateway, error) {
 	if g.xdsSocket, err = xds.ListenUnix(socket); err != nil {
 		return nil, fmt.Errorf("use data directory %s: %w; if another sluice uses it, name another with --data-dir", o.dataDir, err)
 	}
-	if g.certs, err = newCertificates(certificateOptions{dataDir: o.dataDir, acme: o.acme, registerer: g.registry, log: o.log}); err != nil {
+	if g.certs, err = newCertificates(certificateOptions{dataDir: o.dataDir, ticketDir: o.ticketDir, acme: o.acme, registerer: g.registry, log: o.log}); err != nil {
 		return nil, err
 	}
 	g.o.fleet.ACME = fleetACME(g.certs.acme, o.acme)

@@ -36,6 +36,7 @@ type runOptions struct {
 	verify      bool
 	pprof       bool
 	acme        acme.Options
+	ticketDir   string // of the keys of session tickets
 	log         *slog.Logger
 }
 
@@ -97,6 +98,7 @@ func runOptionsOf(c *cli.Context) (runOptions, error) {
 			return o, err
 		}
 	}
+	o.ticketDir = filepath.Join(storageDir(c, o.dataDir, ""), "tickets")
 	o.acme, err = acmeOptionsOf(c, o.dataDir)
 	return o, err
 }

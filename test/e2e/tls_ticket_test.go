@@ -6,14 +6,19 @@ import (
 	"testing"
 )
 
-// A session that began at one Envoy process resumes at the next: keys are shared.
+// A session that began at one Envoy process resumes at the next, and at another
+// gateway with the same storage: keys are shared.
 func TestTLSTickets(t *testing.T) {
 	t.Parallel()
 	ca := newAuthority(t)
-	first := newWorld(t, map[string]string{
+	files := map[string]string{
 		"gateway.yaml": secured("", simple("a", "a.test")), "routes.yaml": everywhere(newOrigin(t, "o")),
 		"secrets.yaml": ca.issue("a.test").secret("a"),
-	}).run().settled()
+	}
+	storage := t.TempDir()
+	first := newWorld(t, files).run("--acme-storage", storage).settled()
+	second := newWorld(t, files).run("--acme-storage", storage).settled()
+	stranger := newWorld(t, files).run().settled()
 	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
 		cache := tls.NewLRUClientSessionCache(8)
 		resuming := func(sni string) caller {
@@ -31,6 +36,9 @@ func TestTLSTickets(t *testing.T) {
 			visit{name: "begins", caller: resuming("a.test"), check: resumes(false)},
 			visit{name: "resumes", caller: resuming("a.test"), check: resumes(true)},
 		)
+		second.visits(visit{name: "resumes at another gateway", caller: resuming("a.test"), check: resumes(true)})
+		stranger.visits(visit{name: "begins anew where the keys are others", caller: resuming("a.test"), check: resumes(false)})
+		first.visits(visit{name: "comes back", caller: resuming("a.test")})
 		pid := first.status().Envoy.PID
 		kill(t, pid)
 		first.eventually("another Envoy serves", func() error {
