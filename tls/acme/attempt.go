@@ -86,7 +86,19 @@ func (a *attempt) run(ctx context.Context) error {
 // order has certmagic order at one authority. It holds the lock of the host
 // meanwhile, and tells event what it does.
 func (a *attempt) order(ctx context.Context) error {
-	failures := a.failures
+	err := a.orderOnce(ctx, a.failures)
+	if a.replaces != "" && a.failures != unreplacing && refusesPredecessor(err) && ctx.Err() == nil {
+		err = a.orderOnce(ctx, unreplacing)
+	}
+	return err
+}
+
+// unreplacing is the number of failures after which certmagic does not name the
+// certificate that is replaced: an authority may have forgotten it, and refuses the
+// whole order then.
+const unreplacing = 2
+
+func (a *attempt) orderOnce(ctx context.Context, failures int) error {
 	ctx = context.WithValue(ctx, attemptKey{}, a)
 	ctx = context.WithValue(ctx, certmagic.AttemptsCtxKey, &failures)
 	a.paid = nil

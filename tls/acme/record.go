@@ -113,6 +113,22 @@ func namedRetry(words string) time.Time {
 	return at
 }
 
+// refusesPredecessor reports whether an authority may have refused an order only
+// because it does not know, or not so, the certificate that is replaced.
+//
+// Source: RFC 9773 section 5 names alreadyReplaced; authorities answer others too.
+func refusesPredecessor(err error) bool {
+	var p acmeproto.Problem
+	if !errors.As(err, &p) {
+		return false
+	}
+	switch p.Type {
+	case acmeproto.ProblemTypeAlreadyReplaced, acmeproto.ProblemTypeMalformed, acmeproto.ProblemTypeServerInternal:
+		return true
+	}
+	return false
+}
+
 // unauthorized reports whether an authority found no proof that a host is ours,
 // which it counts.
 func unauthorized(err error) bool {
