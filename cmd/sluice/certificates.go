@@ -157,7 +157,9 @@ func (c *certificates) want(w compile.Wants, g status.Generation) {
 	c.files.Want(w.Files)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.waiting = append(c.waiting, awaited{g, w.Managed})
+	if n := len(c.waiting); n == 0 || !slices.Equal(c.waiting[n-1].hosts, w.Managed) {
+		c.waiting = append(c.waiting, awaited{g, w.Managed})
+	}
 	c.order()
 }
 

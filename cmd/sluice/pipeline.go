@@ -202,8 +202,8 @@ func (p *pipeline) refuse() {
 	}
 	res := p.compiler.Refuse(news)
 	p.board.Report(res.Reports...)
-	gen := p.store.Publish(res.Change)
-	p.board.Publish(status.Change{Generation: status.Generation(gen), At: time.Now()})
+	p.latest = status.Generation(p.store.Publish(res.Change))
+	p.board.Publish(status.Change{Generation: p.latest, At: time.Now()})
 	p.logProblems(nil, res.Reports)
 }
 

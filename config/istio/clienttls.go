@@ -43,6 +43,9 @@ func (r serverTLS) clients(at *strict.Path, in *networking.ServerTLSSettings, ou
 	out.InsecureSkipVerify = in.GetInsecureSkipVerify().GetValue()
 	if out.InsecureSkipVerify {
 		r.Warn(at.Field("insecureSkipVerify"), strict.Invalid("clients are let in whoever signed their certificate; remove it unless the destination verifies them"))
+		if len(out.SubjectAltNames) > 0 {
+			r.Warn(at.Field("subjectAltNames"), strict.Invalid("insecureSkipVerify takes a certificate that anybody may have signed, so its names are not looked at; remove one of the two"))
+		}
 	}
 }
 

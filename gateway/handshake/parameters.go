@@ -10,7 +10,7 @@ import (
 // and 1.3, suites with forward secrecy and authenticated encryption, and first of
 // the curves a hybrid one that a quantum computer does not break.
 //
-// Source: RFC 9325 sections 3.1.1 and 4.2; docs/defaults.md.
+// Source: RFC 9325 sections 3.1.1 and 4.2; docs/tls.md.
 func parameters(t *model.ServerTLS) *tlsv3.TlsParameters {
 	low, high := protocol(t.MinVersion), protocol(t.MaxVersion)
 	if high == tlsv3.TlsParameters_TLS_AUTO {
