@@ -190,16 +190,18 @@ func ScopedTable(table string, vh *routev3.VirtualHost, maxDirectBody uint32) *r
 		host.Routes = slices.Insert(host.Routes, at, redirectToHTTPS())
 	}
 	host.Routes = append(host.Routes, notFound())
+	// On the host and not on the configuration around it: Envoy looks for every
+	// filter of every request from the inside out.
+	host.TypedPerFilterConfig = map[string]*anypb.Any{
+		model.ExtensionFallback: pack(&routev3.FilterConfig{Disabled: true}),
+		model.FilterFault:       pack(&routev3.FilterConfig{Disabled: true}),
+		model.FilterCORS:        pack(&routev3.FilterConfig{Disabled: true}),
+	}
 	return &routev3.RouteConfiguration{
 		Name:                           name,
 		VirtualHosts:                   []*routev3.VirtualHost{host},
 		ValidateClusters:               wrapperspb.Bool(false),
 		MaxDirectResponseBodySizeBytes: bodyLimit(maxDirectBody),
-		TypedPerFilterConfig: map[string]*anypb.Any{
-			model.ExtensionFallback: pack(&routev3.FilterConfig{Disabled: true}),
-			model.FilterFault:       pack(&routev3.FilterConfig{Disabled: true}),
-			model.FilterCORS:        pack(&routev3.FilterConfig{Disabled: true}),
-		},
 	}
 }
 
