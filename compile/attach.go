@@ -272,7 +272,7 @@ func (rs *rules) attachServer(rd *graph.Reader, p placement, s *model.Server) (o
 		}
 		owned := kind != gateway.KindHTTP
 		for i, h := range p.set.Hosts {
-			narrow, ok := intersect(h, sh.DNS)
+			narrow, ok := model.Narrower(h, sh.DNS)
 			if !ok {
 				continue
 			}
@@ -311,15 +311,4 @@ func (rs *rules) attachHost(rd *graph.Reader, p placement, at spot) (attachment,
 	}
 	out.stream = true
 	return out, len(p.set.TCP)+len(p.set.TLS) > 0
-}
-
-// intersect returns the narrower of two host names if one covers the other.
-func intersect(a, b string) (string, bool) {
-	switch {
-	case model.Covers(a, b):
-		return b, true
-	case model.Covers(b, a):
-		return a, true
-	}
-	return "", false
 }

@@ -199,14 +199,13 @@ type certificate struct {
 	key    model.Credential
 	usable bool
 	rsa    bool
-	object model.Ref
 	// remark is why it is not usable, or what is wrong with it all the same.
 	remark lack
 }
 
 func (rs *rules) judge(rd *graph.Reader, key model.Credential) certificate {
 	c := rs.credential.Read(rd, key)
-	out := certificate{key: key, usable: c.pair != nil, object: c.object, remark: c.noPair}
+	out := certificate{key: key, usable: c.pair != nil, remark: c.noPair}
 	if c.pair == nil {
 		return out
 	}

@@ -128,7 +128,7 @@ func (rs *rules) bindingsOf(rd *graph.Reader, key hostKey) (out []routing.Bindin
 	if !rs.answersChallenges(rd, key) {
 		return rs.ownBindings(rd, key)
 	}
-	for _, name := range covering(key.host) {
+	for name := range model.Covering(key.host) {
 		if out, redirect = rs.ownBindings(rd, hostKey{key.table, name}); len(out) > 0 || redirect {
 			return out, redirect
 		}

@@ -55,8 +55,7 @@ func (rs *rules) buildStreamListener(rd *graph.Reader, bind model.Bind) resource
 }
 
 // chainsOn fills in the names of a bind whose TLS ends here, and returns their
-// chains.
-// Sharing is the first server of the shared chain, nil if there is none.
+// chains. Sharing is the first server of the shared chain, nil if there is none.
 func (rs *rules) chainsOn(rd *graph.Reader, sharing *model.Server, in *gateway.StreamInput) (out []chain) {
 	bind := in.Bind
 	in.Tickets = rs.tickets.Read(rd, none{}) != ""
@@ -100,8 +99,11 @@ func coveredBy(wide, names []string) (out []string) {
 		return nil
 	}
 	for _, name := range names {
-		if slices.ContainsFunc(covering(name)[1:], func(w string) bool { return wild[w] }) {
-			out = append(out, name)
+		for w := range model.Covering(name) {
+			if w != name && wild[w] {
+				out = append(out, name)
+				break
+			}
 		}
 	}
 	return out
@@ -130,15 +132,7 @@ func (rs *rules) unshareable(rd *graph.Reader, bind model.Bind, own []string) (o
 // under it.
 func (rs *rules) reaches(rd *graph.Reader, set *model.RouteSet, key sniKey) bool {
 	return slices.ContainsFunc(set.Hosts, func(h string) bool {
-		if model.Covers(h, key.host) {
-			return true
-		}
-		for _, name := range covering(h) {
-			if rs.ownerOf(rd, sniKey{key.bind, name}).gateway != nil {
-				return name == key.host
-			}
-		}
-		return false
+		return model.Covers(h, key.host) || rs.coveringOwner(rd, key.bind, h).name == key.host
 	})
 }
 

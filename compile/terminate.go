@@ -3,7 +3,6 @@ package compile
 import (
 	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/sluicegw/sluice/compile/graph"
 	"github.com/sluicegw/sluice/gateway"
@@ -102,31 +101,12 @@ func (rs *rules) ownerOf(rd *graph.Reader, key sniKey) (o sniOwner) {
 // coveringOwner returns the server that a client reaches who names host: that of
 // the longest name that covers it.
 func (rs *rules) coveringOwner(rd *graph.Reader, bind model.Bind, host string) sniOwner {
-	for _, name := range covering(host) {
+	for name := range model.Covering(host) {
 		if o := rs.ownerOf(rd, sniKey{bind, name}); o.gateway != nil {
 			return o
 		}
 	}
 	return sniOwner{}
-}
-
-// covering returns host and every wildcard that covers it, longest first.
-func covering(host string) []string {
-	out := []string{host}
-	rest := strings.TrimPrefix(host, "*.")
-	if rest == "*" {
-		return out
-	}
-	if rest == host { // exact
-		_, rest, _ = strings.Cut(host, ".")
-	} else {
-		_, rest, _ = strings.Cut(rest, ".")
-	}
-	for rest != "" {
-		out = append(out, "*."+rest)
-		_, rest, _ = strings.Cut(rest, ".")
-	}
-	return append(out, "*")
 }
 
 // nameConflict reports that a name of a server belongs to another; nil if it is

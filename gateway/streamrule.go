@@ -259,32 +259,11 @@ func serverNames(server *model.Server, set *model.RouteSet, sni []string) []stri
 			continue
 		}
 		for _, name := range sni {
-			if both := common(h.DNS, name); both != "" {
+			if both, ok := model.Narrower(h.DNS, name); ok {
 				out = append(out, both)
 			}
 		}
 	}
 	slices.Sort(out)
 	return slices.Compact(out)
-}
-
-// common returns the narrower of two hosts if the other covers it, else "".
-func common(a, b string) string {
-	switch {
-	case covers(a, b):
-		return b
-	case covers(b, a):
-		return a
-	default:
-		return ""
-	}
-}
-
-// covers reports whether wide is narrow or a wildcard of which narrow is a part.
-func covers(wide, narrow string) bool {
-	if wide == "*" || wide == narrow {
-		return true
-	}
-	suffix, ok := strings.CutPrefix(wide, "*")
-	return ok && strings.HasSuffix(narrow, suffix) && len(narrow) > len(suffix)
 }

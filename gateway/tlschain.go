@@ -3,7 +3,6 @@ package gateway
 import (
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
@@ -136,19 +135,12 @@ func serverNamesOf(chains []chain) []string {
 // foundUnder returns the server name, of those taken, that Envoy finds for host:
 // itself, its longest wildcard, or "*".
 func foundUnder(host string, taken map[string]bool) string {
-	if taken[host] {
-		return host
-	}
-	for rest := host; ; {
-		_, after, ok := strings.Cut(rest, ".")
-		if !ok {
-			return "*"
+	for name := range model.Covering(host) {
+		if taken[name] {
+			return name
 		}
-		if taken["*."+after] {
-			return "*." + after
-		}
-		rest = after
 	}
+	return "*"
 }
 
 func (s *stream) challengeChain(name string, names []string) *listenerv3.FilterChain {

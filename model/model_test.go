@@ -86,3 +86,21 @@ func TestDynamicAuthority(t *testing.T) {
 		}
 	}
 }
+
+func TestCovering(t *testing.T) {
+	for host, want := range map[string][]string{
+		"a.b.test": {"a.b.test", "*.b.test", "*.test", "*"},
+		"*.b.test": {"*.b.test", "*.test", "*"},
+		"test":     {"test", "*"},
+		"*":        {"*"},
+	} {
+		if got := slices.Collect(Covering(host)); !slices.Equal(got, want) {
+			t.Errorf("%s is covered by %q, want %q", host, got, want)
+		}
+	}
+	for name := range Covering("a.b.test") {
+		if !Covers(name, "a.b.test") {
+			t.Errorf("%q does not cover", name)
+		}
+	}
+}

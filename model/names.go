@@ -1,6 +1,7 @@
 package model
 
 import (
+	"iter"
 	"net"
 	"strconv"
 	"strings"
@@ -147,4 +148,33 @@ func Covers(wide, narrow string) bool {
 		return true
 	}
 	return strings.HasPrefix(wide, "*.") && strings.HasSuffix(narrow, wide[1:])
+}
+
+// Narrower returns the narrower of two hosts if one covers the other.
+func Narrower(a, b string) (string, bool) {
+	switch {
+	case Covers(a, b):
+		return b, true
+	case Covers(b, a):
+		return a, true
+	}
+	return "", false
+}
+
+// Covering yields host and every wildcard that covers it, longest first; "*" is
+// the last. It is the order in which Envoy looks for a server name.
+func Covering(host string) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		if !yield(host) {
+			return
+		}
+		for i := 1; i < len(host); i++ {
+			if wild := "*" + host[i:]; host[i] == '.' && wild != host && !yield(wild) {
+				return
+			}
+		}
+		if host != "*" {
+			yield("*")
+		}
+	}
 }

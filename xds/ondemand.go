@@ -39,18 +39,10 @@ func covering(asked string) iter.Seq[string] {
 		if len(asked) > maxServerName || strings.ContainsFunc(asked, func(r rune) bool { return r <= ' ' || r >= 0x7f }) {
 			return
 		}
-		if asked != model.OnDemandNoName {
-			name := strings.ToLower(asked)
-			if !yield(name) {
-				return
-			}
-			for i := 1; i < len(name); i++ {
-				if name[i] == '.' && !yield("*"+name[i:]) {
-					return
-				}
-			}
+		if asked == model.OnDemandNoName {
+			asked = "*"
 		}
-		yield("*")
+		model.Covering(strings.ToLower(asked))(yield)
 	}
 }
 
