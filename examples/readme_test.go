@@ -12,7 +12,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -193,7 +192,7 @@ func (d *desk) work() {
 type front struct {
 	cmd    *exec.Cmd
 	ended  chan struct{}
-	output output
+	output envoytest.Output
 }
 
 // start runs a command in front and waits until it is ready.
@@ -287,22 +286,4 @@ func (d *desk) shell(ctx context.Context, line string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, "bash", "-c", line)
 	cmd.Dir, cmd.Env = d.root, d.env
 	return cmd
-}
-
-// output collects what a terminal shows.
-type output struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (o *output) Write(p []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.b.Write(p)
-}
-
-func (o *output) String() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.b.String()
 }

@@ -24,6 +24,8 @@ import (
 
 	"go.uber.org/goleak"
 	"golang.org/x/crypto/ocsp"
+
+	"github.com/sluicegw/sluice/test/envoytest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -172,29 +174,11 @@ func (d direct) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 }
 
-// logged is a log that a test reads while it is written.
-type logged struct {
-	mu   sync.Mutex
-	text strings.Builder
-}
-
-func (l *logged) Write(b []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(b)
-}
-
-func (l *logged) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.String()
-}
-
 // running is a keeper that runs inside of a synctest bubble.
 type running struct {
 	*Keeper
 	t    testing.TB
-	log  *logged
+	log  *envoytest.Output
 	out  chan map[string][]byte
 	stop context.CancelFunc
 	done chan error
@@ -203,7 +187,7 @@ type running struct {
 // start runs a keeper whose jitter is none.
 func start(t *testing.T, o Options) *running {
 	t.Helper()
-	r := &running{t: t, log: &logged{}, out: make(chan map[string][]byte), done: make(chan error, 1)}
+	r := &running{t: t, log: &envoytest.Output{}, out: make(chan map[string][]byte), done: make(chan error, 1)}
 	o.Log = slog.New(slog.NewTextHandler(io.MultiWriter(r.log), nil))
 	if o.Rand == nil {
 		o.Rand = func() float64 { return 0.5 }

@@ -20,28 +20,11 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/sluicegw/sluice/test/envoytest"
 	"github.com/sluicegw/sluice/tls/ticket"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
-
-// logged is a log that a test reads while it is written.
-type logged struct {
-	mu   sync.Mutex
-	text strings.Builder
-}
-
-func (l *logged) Write(b []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(b)
-}
-
-func (l *logged) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.String()
-}
 
 func keysOf(t *testing.T, r *ticket.Rotation) [][]byte {
 	t.Helper()
@@ -269,7 +252,7 @@ func TestFileThatCannotBeUsed(t *testing.T) {
 		{"from the future", file(t, now.Add(2*time.Hour), now), "its keys are from the future"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			dir, log := t.TempDir(), &logged{}
+			dir, log := t.TempDir(), &envoytest.Output{}
 			path := filepath.Join(dir, "tickets.json")
 			if err := os.WriteFile(path, c.text, 0o600); err != nil {
 				t.Fatal(err)
@@ -298,7 +281,7 @@ func TestFileThatCannotBeUsed(t *testing.T) {
 }
 
 func TestFileThatOthersCouldRead(t *testing.T) {
-	dir, log := t.TempDir(), &logged{}
+	dir, log := t.TempDir(), &envoytest.Output{}
 	path := filepath.Join(dir, "tickets.json")
 	if err := os.WriteFile(path, file(t, time.Now(), time.Now().Add(-time.Minute)), 0o600); err != nil {
 		t.Fatal(err)
@@ -321,7 +304,7 @@ func TestFileThatOthersCouldRead(t *testing.T) {
 // goes on.
 func TestFolderThatCannotBeUsed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		dir, log := filepath.Join(t.TempDir(), "keys"), &logged{}
+		dir, log := filepath.Join(t.TempDir(), "keys"), &envoytest.Output{}
 		if err := os.WriteFile(dir, nil, 0o600); err != nil {
 			t.Fatal(err)
 		}

@@ -1,35 +1,16 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"net"
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
+
+	"github.com/sluicegw/sluice/test/envoytest"
 )
-
-// words collects what is printed.
-type words struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-// Write implements io.Writer.
-func (w *words) Write(p []byte) (int, error) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.b.Write(p)
-}
-
-func (w *words) String() string {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.b.String()
-}
 
 func TestFaults(t *testing.T) {
 	dir := t.TempDir()
@@ -65,7 +46,7 @@ func TestFaults(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			t.Chdir(c.from)
 			t.Setenv("PATH", dir)
-			var said words
+			var said envoytest.Output
 			if code := run(context.Background(), c.args, streams{&said, &said}); code != c.code || !strings.Contains(said.String(), c.says) {
 				t.Errorf("exit code %d, want %d and %q:\n%s", code, c.code, c.says, &said)
 			}
@@ -78,7 +59,7 @@ func TestEnd(t *testing.T) {
 	t.Chdir("../../..")
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
-	var said words
+	var said envoytest.Output
 	if code := run(ctx, []string{"--config", "examples/https/pebble.json", "--dir", t.TempDir()}, streams{&said, &said}); code != 0 {
 		t.Errorf("exit code %d:\n%s", code, &said)
 	}

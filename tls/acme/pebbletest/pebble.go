@@ -215,7 +215,7 @@ func (a *Authority) Forget(t testing.TB) {
 // test fails.
 func start(t testing.TB, cmd *exec.Cmd) {
 	t.Helper()
-	words := new(words)
+	words := new(envoytest.Output)
 	cmd.Stdout, cmd.Stderr = words, words
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := cmd.Start(); err != nil {
@@ -233,26 +233,6 @@ func stop(t testing.TB, cmd *exec.Cmd) {
 		t.Logf("stop %s: %v", cmd.Path, err)
 	}
 	_ = cmd.Wait()
-}
-
-// words collects what a program prints.
-type words struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-// Write implements io.Writer.
-func (w *words) Write(p []byte) (int, error) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.b.Write(p)
-}
-
-// String returns all that was printed.
-func (w *words) String() string {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.b.String()
 }
 
 // await waits until a port takes connections.
