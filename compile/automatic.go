@@ -3,6 +3,7 @@ package compile
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"github.com/sluicegw/sluice/compile/graph"
@@ -21,17 +22,24 @@ type ACME struct {
 	Wildcards bool
 	// Implied is set when servers that name no certificate get one.
 	Implied bool
+	// Asks is set when somebody is asked before a certificate is ordered on demand.
+	Asks bool
 }
 
 // unmanageable says why a host of a server gets no automatic certificate; "" if
 // it does.
 func (rs *rules) unmanageable(t *model.ServerTLS, host string) string {
 	acme := rs.fleet.ACME
+	onDemand := t.IssueOnDemand && strings.HasPrefix(host, "*")
 	switch {
 	case t.Automation == model.AutomationImplied && (acme == nil || !acme.Implied):
 		return fmt.Sprintf("no certificate is named, so host %q is closed; give the server a credentialName, or get certificates automatically with --acme-email or the annotation sluice.dev/tls: auto", host)
 	case acme == nil:
 		return fmt.Sprintf("automatic certificates are not available here, so host %q is closed; name a certificate", host)
+	case onDemand && host == "*" && len(t.Allowed) == 0 && !acme.Asks:
+		return `the host "*" would let anybody order certificates for any name, so it is closed; say for which with the annotation sluice.dev/tls-allow, or who is asked with --acme-ask, or write the hosts`
+	case onDemand:
+		return ""
 	case host == "*":
 		return `the host "*" is no name that an authority signs; write the names, or give the server a certificate`
 	case strings.HasPrefix(host, "*.") && !acme.Wildcards:
@@ -41,34 +49,39 @@ func (rs *rules) unmanageable(t *model.ServerTLS, host string) string {
 }
 
 // managedHostsOf returns the hosts of a gateway that want an automatic
-// certificate.
-func (rs *rules) managedHostsOf(gw *model.Gateway) (out []string) {
+// certificate, and the wildcards below which certificates are ordered on demand.
+func (rs *rules) managedHostsOf(gw *model.Gateway) (out, issuers []string) {
 	for i := range gw.Servers {
 		s := &gw.Servers[i]
 		if s.TLS == nil || s.TLS.Automation == model.AutomationNone {
 			continue
 		}
 		for _, h := range s.Hosts {
-			if rs.unmanageable(s.TLS, h.DNS) == "" {
+			switch {
+			case rs.unmanageable(s.TLS, h.DNS) != "":
+			case s.TLS.IssueOnDemand && strings.HasPrefix(h.DNS, "*"):
+				issuers = append(issuers, h.DNS)
+			default:
 				out = append(out, h.DNS)
 			}
 		}
 	}
-	return out
+	return out, issuers
 }
 
-// challengeAttachments puts the automatic exact hosts of a gateway on every
-// plain HTTP port, where HTTP-01 challenges come in.
+// challengeAttachments puts the hosts of a gateway whose names may be challenged on
+// every plain HTTP port, where HTTP-01 challenges come in: the automatic exact ones,
+// and wildcards below which certificates are ordered on demand.
 func (rs *rules) challengeAttachments(rd *graph.Reader, gw *model.Gateway) (out []attachment) {
-	hosts := rs.managedHostsOf(gw)
+	hosts, issuers := rs.managedHostsOf(gw)
+	hosts = slices.DeleteFunc(hosts, func(h string) bool { return strings.HasPrefix(h, "*") })
+	hosts = append(hosts, issuers...)
 	if len(hosts) == 0 {
 		return nil
 	}
 	for _, bind := range rs.httpBinds.Read(rd, none{}) {
 		for _, h := range hosts {
-			if !strings.HasPrefix(h, "*") {
-				out = append(out, attachment{table: model.Table{Bind: bind}, host: h, by: gw.Ref, gateway: gatewayRef(gw)})
-			}
+			out = append(out, attachment{table: model.Table{Bind: bind}, host: h, by: gw.Ref, gateway: gatewayRef(gw)})
 		}
 	}
 	return out
@@ -76,14 +89,22 @@ func (rs *rules) challengeAttachments(rd *graph.Reader, gw *model.Gateway) (out 
 
 // answersChallenges reports whether a virtual host answers HTTP-01 challenges.
 func (rs *rules) answersChallenges(rd *graph.Reader, key hostKey) bool {
-	if strings.HasPrefix(key.host, "*") {
+	if rs.fleet.ACME == nil || key.table.TLS {
 		return false
 	}
-	return rs.fleet.ACME != nil && !key.table.TLS && len(rs.isManaged.Read(rd, key.host)) > 0
+	if !strings.HasPrefix(key.host, "*") && len(rs.isManaged.Read(rd, key.host)) > 0 {
+		return true
+	}
+	for wildcard := range model.Covering(key.host) {
+		if len(rs.isIssuer.Read(rd, wildcard)) > 0 {
+			return true
+		}
+	}
+	return false
 }
 
-// challengedOn returns the exact hosts of a bind that answer TLS-ALPN-01
-// challenges, sorted.
+// challengedOn returns the hosts of a bind that answer TLS-ALPN-01 challenges,
+// sorted: exact ones, and wildcards below which certificates are ordered on demand.
 func (rs *rules) challengedOn(rd *graph.Reader, bind model.Bind) (out []string) {
 	if rs.fleet.ACME == nil {
 		return nil
@@ -96,6 +117,12 @@ func (rs *rules) challengedOn(rd *graph.Reader, bind model.Bind) (out []string) 
 			out = append(out, h)
 		}
 	}
+	for _, h := range rs.issuers.Read(rd, none{}) {
+		if rs.chain.Read(rd, sniKey{bind, h}).issues {
+			out = append(out, h)
+		}
+	}
+	slices.Sort(out)
 	return out
 }
 

@@ -27,6 +27,9 @@ type Facts struct {
 	// Tickets are the keys of session tickets: the first encrypts, the others
 	// decrypt.
 	Tickets [][]byte
+	// Requested are names for which a certificate is wanted because clients asked
+	// for them; false takes one away. Those that no issuer covers rest.
+	Requested map[string]bool
 }
 
 // Learn takes facts and returns what they change.
@@ -50,6 +53,7 @@ func (rs *rules) learn(f Facts) {
 	for id, staple := range f.Staples {
 		rs.staples.Set(id, string(staple))
 	}
+	rs.request(f.Requested)
 	if f.Tickets != nil {
 		rs.tickets.Set(none{}, string(bytes.Join(f.Tickets, nil)))
 	}
@@ -73,6 +77,9 @@ type Wants struct {
 	Files []string
 	// Managed are hosts that want a certificate of an ACME authority.
 	Managed []model.ManagedHost
+	// Issuers are wildcards below which a name that a client asks for may become
+	// [Facts.Requested].
+	Issuers []model.Issuer
 }
 
 // Wants returns what the compiler would like to know. It is the same pointer as
@@ -86,6 +93,7 @@ func (rs *rules) gatherWants(rd *graph.Reader, _ none) *Wants {
 	for _, h := range rs.managedHosts.Read(rd, none{}) {
 		w.Managed = append(w.Managed, model.ManagedHost{Host: h, HTTP: http})
 	}
+	rs.gatherIssuance(rd, w, http)
 	return w
 }
 
@@ -93,7 +101,8 @@ func (w *Wants) equal(o *Wants) bool {
 	if w == nil || o == nil {
 		return w == o
 	}
-	return slices.Equal(w.Files, o.Files) && slices.Equal(w.Managed, o.Managed)
+	return slices.Equal(w.Files, o.Files) && slices.Equal(w.Managed, o.Managed) &&
+		slices.EqualFunc(w.Issuers, o.Issuers, model.Issuer.Equal)
 }
 
 // notePair keeps that the pair of a server may have changed; it follows both what
@@ -132,4 +141,5 @@ func (rs *rules) copyFacts(other *rules) {
 	rs.managed.Copy(other.managed)
 	rs.staples.Copy(other.staples)
 	rs.tickets.Copy(other.tickets)
+	rs.requested.Copy(other.requested)
 }

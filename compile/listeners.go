@@ -19,7 +19,7 @@ func (rs *rules) demandListeners(rd *graph.Reader, _ none) none {
 	for _, b := range rs.binds.Read(rd, none{}) {
 		rs.listener.Demand(rd, b)
 	}
-	if rs.fleet.ACME != nil && rs.managedHosts.Size.Read(rd, none{}) > 0 {
+	if rs.fleet.ACME != nil && rs.managedHosts.Size.Read(rd, none{})+rs.issuers.Size.Read(rd, none{}) > 0 {
 		rs.challenges.Demand(rd, none{})
 	}
 	return none{}

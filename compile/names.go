@@ -25,6 +25,8 @@ type nameEntries struct {
 	httpBinds     []graph.Entry[none, model.Bind]
 	managedHosts  []graph.Entry[none, string]
 	isManaged     []graph.Entry[string, none]
+	issuers       []graph.Entry[none, string]
+	isIssuer      []graph.Entry[string, none]
 	fileNames     []graph.Entry[none, string]
 }
 
@@ -41,9 +43,14 @@ func (rs *rules) nameEntriesOf(gw *model.Gateway) (e nameEntries) {
 			e.addServer(gw.Ref, s)
 		}
 	}
-	for _, h := range rs.managedHostsOf(gw) {
+	managed, issuers := rs.managedHostsOf(gw)
+	for _, h := range managed {
 		e.managedHosts = append(e.managedHosts, graph.At(none{}, h))
 		e.isManaged = append(e.isManaged, graph.At(h, none{}))
+	}
+	for _, h := range issuers {
+		e.issuers = append(e.issuers, graph.At(none{}, h))
+		e.isIssuer = append(e.isIssuer, graph.At(h, none{}))
 	}
 	return e
 }
@@ -94,6 +101,8 @@ func (rs *rules) replaceNames(b, a nameEntries) {
 	rs.httpBinds.Replace(b.httpBinds, a.httpBinds)
 	rs.managedHosts.Replace(b.managedHosts, a.managedHosts)
 	rs.isManaged.Replace(b.isManaged, a.isManaged)
+	rs.issuers.Replace(b.issuers, a.issuers)
+	rs.isIssuer.Replace(b.isIssuer, a.isIssuer)
 	rs.fileNames.Replace(b.fileNames, a.fileNames)
 }
 

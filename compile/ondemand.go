@@ -66,16 +66,20 @@ func (rs *rules) demandShared(rd *graph.Reader, key bucketKey) none {
 	for _, h := range rs.sharedBuckets.Read(rd, key) {
 		rs.sharedSecret.Demand(rd, sniKey{key.table.Bind, h})
 	}
+	rs.demandIssued(rd, key)
 	return none{}
 }
 
 // buildSharedSecret makes the secret of a name on demand.
 func (rs *rules) buildSharedSecret(rd *graph.Reader, key sniKey) resources {
 	c := rs.chain.Read(rd, key)
+	name := model.ResourceName{Type: model.TypeSecret, Name: model.OnDemandName(key.host)}
+	if c.issues {
+		return resources{list: []*model.Resource{{ResourceName: name, OnRequest: true, Owners: []model.Ref{c.host.Gateway}}}}
+	}
 	if len(c.pairs) == 0 || !mayShare(c.server) {
 		return resources{} // reported by the chain
 	}
-	name := model.ResourceName{Type: model.TypeSecret, Name: model.OnDemandName(key.host)}
 	return rs.pairSecret(rd, name, rs.credential.Read(rd, c.pairs[0]))
 }
 

@@ -73,6 +73,7 @@ type rules struct {
 	managed    *graph.Input[string, *model.ManagedCertificate] // by host
 	staples    *graph.Input[string, string]                    // DER by certificate
 	tickets    *graph.Input[none, string]                      // keys, one after the other
+	requested  *graph.Input[uint8, string]                     // names that clients asked for, by bucket, a space between them
 	notedPairs map[model.Credential]bool                       // see notePair
 
 	refused *graph.Input[model.ResourceName, Refusal]
@@ -97,6 +98,8 @@ type rules struct {
 	httpBinds       *graph.Index[none, model.Bind]
 	managedHosts    *graph.Index[none, string]
 	isManaged       *graph.Index[string, none]
+	issuers         *graph.Index[none, string] // wildcards below which certificates are ordered on demand
+	isIssuer        *graph.Index[string, none]
 	fileNames       *graph.Index[none, string]
 
 	class    *graph.Rule[model.Bind, serverClass]
@@ -139,6 +142,7 @@ type rules struct {
 	misdirecteds *graph.Rule[model.Table, resources]
 	sharedBucket *graph.Rule[bucketKey, none]
 	sharedSecret *graph.Rule[sniKey, resources]
+	issuedSecret *graph.Rule[string, resources]
 	ticketKeys   *graph.Rule[none, resources]
 	challenges   *graph.Rule[none, resources]
 	wants        *graph.Rule[none, *Wants]
@@ -188,6 +192,7 @@ func (rs *rules) inputFacts(g *graph.Graph) {
 	rs.managed = graph.NewInput[string, *model.ManagedCertificate](g, "managed certificate")
 	rs.staples = graph.NewInput[string, string](g, "staple")
 	rs.tickets = graph.NewInput[none, string](g, "tickets")
+	rs.requested = graph.NewInput[uint8, string](g, "requested names")
 }
 
 // rulesOfTLS are the rules about TLS that ends at the gateway.
@@ -201,6 +206,7 @@ func (rs *rules) rulesOfTLS(g *graph.Graph) {
 	rs.misdirecteds = graph.NewRule(g, "misdirected hosts", rankHostTable, rs.buildMisdirected, resources.equal)
 	rs.sharedBucket = graph.NewRule(g, "shared bucket", rankBucket, rs.demandShared, same[none])
 	rs.sharedSecret = graph.NewRule(g, "shared secret", rankEndpoints, rs.buildSharedSecret, resources.equal)
+	rs.issuedSecret = graph.NewRule(g, "issued secret", rankEndpoints, rs.buildIssuedSecret, resources.equal)
 	rs.ticketKeys = graph.NewRule(g, "ticket keys", rankEndpoints, rs.buildTickets, resources.equal)
 	rs.challenges = graph.NewRule(g, "challenge clusters", rankCluster, rs.buildChallengeClusters, resources.equal)
 	rs.wants = graph.NewRule(g, "wants", rankEndpoints, rs.gatherWants, (*Wants).equal)
@@ -229,6 +235,8 @@ func (rs *rules) indexObjects(g *graph.Graph) {
 	rs.httpBinds = graph.NewIndex[none](g, "plain HTTP binds", rankObjectIndex, compareBind)
 	rs.managedHosts = graph.NewIndex[none](g, "managed hosts", rankObjectIndex, strings.Compare)
 	rs.isManaged = graph.NewIndex[string](g, "managed", rankObjectIndex, func(_, _ none) int { return 0 })
+	rs.issuers = graph.NewIndex[none](g, "issuers", rankObjectIndex, strings.Compare)
+	rs.isIssuer = graph.NewIndex[string](g, "issuer", rankObjectIndex, func(_, _ none) int { return 0 })
 	rs.fileNames = graph.NewIndex[none](g, "files", rankObjectIndex, strings.Compare)
 }
 

@@ -120,7 +120,7 @@ func (rs *rules) unshareable(rd *graph.Reader, bind model.Bind, own []string) (o
 	shared := rs.names.Read(rd, shareKey{bind, true})
 	out = coveredBy(own, shared)
 	for _, name := range coveredBy(wild, shared) {
-		if c := rs.chain.Read(rd, sniKey{bind, name}); c.server != nil && len(c.pairs) == 0 {
+		if c := rs.chain.Read(rd, sniKey{bind, name}); c.server != nil && len(c.pairs) == 0 && !c.issues {
 			out = append(out, name)
 		}
 	}

@@ -140,6 +140,7 @@ type chain struct {
 	server *model.Server
 	pairs  []model.Credential
 	ca     model.Credential // zero: none
+	issues bool             // certificates for names that it covers are ordered on demand
 	faults []model.Problem
 }
 
@@ -147,7 +148,7 @@ func (c chain) resources() []*model.Resource { return nil }
 func (c chain) problems() []model.Problem    { return c.faults }
 
 func (c chain) equal(o chain) bool {
-	return c.server == o.server && c.table == o.table && c.host.Scoped == o.host.Scoped && c.host.Gateway == o.host.Gateway &&
+	return c.server == o.server && c.issues == o.issues && c.table == o.table && c.host.Scoped == o.host.Scoped && c.host.Gateway == o.host.Gateway &&
 		c.host.Authorities == o.host.Authorities && slices.Equal(c.host.Certificates, o.host.Certificates) &&
 		slices.Equal(c.pairs, o.pairs) && c.ca == o.ca && slices.Equal(c.faults, o.faults)
 }
@@ -164,6 +165,9 @@ func (rs *rules) buildChain(rd *graph.Reader, key sniKey) (c chain) {
 	if isHTTP(o.server) {
 		c.table = rs.tableOf(rd, o.server, key.host)
 		c.host.Table, c.host.Scoped = c.table.Name(), rs.layout.Read(rd, c.table)
+	}
+	if rs.issuesBelow(rd, &c, key) {
+		return c
 	}
 	complete := rs.chooseCertificates(rd, &c) && rs.chooseAuthorities(rd, &c)
 	if !complete {

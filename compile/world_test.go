@@ -284,7 +284,9 @@ func (w world) settings() model.Value {
 // facts are told to c now and then.
 func (w world) facts() Facts {
 	f := Facts{}
-	switch w.r.IntN(4) {
+	switch w.r.IntN(5) {
+	case 4:
+		f.Requested = map[string]bool{w.pick("a.test", "x.a.test", "y.a.test", "z.test"): w.some(0.7)}
 	case 0:
 		r := w.ref("", "")
 		f.Now = time.Now().Add(time.Duration(w.r.IntN(4)-2) * time.Hour)
@@ -292,10 +294,10 @@ func (w world) facts() Facts {
 	case 1:
 		f.Files = map[string]File{w.pick("/a.crt", "/a.key", "/ca.crt"): {Content: []byte(w.pick(w.pki.chain[0], w.pki.key[0], w.pki.chain[1], "torn")), Err: w.pick("", "", "gone")}}
 	case 2:
-		f.Managed = map[string]*model.ManagedCertificate{w.pick("a.test", "x.a.test"): nil}
+		f.Managed = map[string]*model.ManagedCertificate{w.pick("a.test", "x.a.test", "z.test"): nil}
 		if w.some(0.7) {
 			i := w.r.IntN(2)
-			f.Managed = map[string]*model.ManagedCertificate{w.pick("a.test", "x.a.test"): {ChainPEM: []byte(w.pki.chain[i]), KeyPEM: []byte(w.pki.key[i])}}
+			f.Managed = map[string]*model.ManagedCertificate{w.pick("a.test", "x.a.test", "z.test"): {ChainPEM: []byte(w.pki.chain[i]), KeyPEM: []byte(w.pki.key[i])}}
 		}
 	case 3:
 		f.Tickets = [][]byte{make([]byte, ticketKeyBytes)}
@@ -312,6 +314,10 @@ func (w world) serverTLS() *model.ServerTLS {
 	switch w.r.IntN(4) {
 	case 0:
 		t.Automation = model.Automation(w.pick("asked", "implied"))
+		if w.some(0.7) {
+			t.IssueOnDemand, t.Layout = true, model.ChainLayoutOnDemand
+			t.Allowed = [][]string{nil, {"*.a.test"}, {"z.test"}}[w.r.IntN(3)]
+		}
 	case 1:
 		t.Certificates = []model.Credential{{CertificateFile: "/a.crt", KeyFile: "/a.key"}}
 	default:

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"maps"
 	"slices"
 	"strings"
 
@@ -30,44 +31,63 @@ const (
 // that a client who sends one would subscribe to it; and a name that is no UTF-8
 // can be asked for, but never answered, and Envoy would keep it for good.
 //
-// Validators of challenged hosts go to the chain of that name.
+// Validators of challenged hosts, and of names below challenged wildcards, go to the
+// chain of that name.
 func matchNames(l *listenerv3.Listener, challenged []string) {
-	exact := map[string]*xdsmatcherv3.Matcher_OnMatch{}
-	var wild []*xdsmatcherv3.Matcher_MatcherList_FieldMatcher
+	chains := nameChains{}
 	for _, c := range l.GetFilterChains() {
 		match := c.GetFilterChainMatch()
 		c.FilterChainMatch = nil
 		for _, name := range match.GetServerNames() {
-			if suffix, ok := strings.CutPrefix(name, "*"); ok {
-				wild = append(wild, when(suffixOf(suffix), toChain(c.GetName())))
-			} else {
-				exact[name] = toChain(c.GetName())
+			chains[name] = c.GetName()
+		}
+	}
+	next := chains.choose(onDemandName)
+	if len(challenged) > 0 {
+		validated, rest := maps.Clone(chains), onDemandName
+		for _, host := range challenged {
+			if validated[host] = challengeChainName; host == "*" {
+				rest = challengeChainName
 			}
 		}
-	}
-	slices.SortStableFunc(wild, func(a, b *xdsmatcherv3.Matcher_MatcherList_FieldMatcher) int {
-		return len(suffixIn(b)) - len(suffixIn(a)) // longest first
-	})
-	next := toChain(onDemandName)
-	if len(wild) > 0 {
-		next = toMatcher(list(wild, next))
-	}
-	if len(exact) > 0 {
-		next = toMatcher(tree(&networkv3.ServerNameInput{}, exact, next))
-	}
-	if len(challenged) > 0 {
-		hosts := map[string]*xdsmatcherv3.Matcher_OnMatch{}
-		for _, h := range challenged {
-			hosts[h] = toChain(challengeChainName)
-		}
 		// Envoy compares the whole list of protocols, each in quotes.
-		protocol := map[string]*xdsmatcherv3.Matcher_OnMatch{"'" + acmeALPN + "'": toMatcher(tree(&networkv3.ServerNameInput{}, hosts, next))}
+		protocol := map[string]*xdsmatcherv3.Matcher_OnMatch{"'" + acmeALPN + "'": validated.choose(rest)}
 		next = toMatcher(tree(&networkv3.ApplicationProtocolInput{}, protocol, next))
 	}
 	l.FilterChains = append(l.FilterChains, &listenerv3.FilterChain{Name: refusedName})
 	l.FilterChainMatcher = list([]*xdsmatcherv3.Matcher_MatcherList_FieldMatcher{
 		when(regexOf(possibleName), next), when(regexOf(anyName), toChain(refusedName)),
 	}, toChain(onDemandName)) // no name at all
+}
+
+// nameChains are the names of chains by the server names that choose them: exact
+// ones and "*.example.com".
+type nameChains map[string]string
+
+// choose returns what finds the chain of a server name: the exact one, the longest
+// wildcard, or rest.
+func (n nameChains) choose(rest string) *xdsmatcherv3.Matcher_OnMatch {
+	exact := map[string]*xdsmatcherv3.Matcher_OnMatch{}
+	var wild []*xdsmatcherv3.Matcher_MatcherList_FieldMatcher
+	for _, name := range slices.Sorted(maps.Keys(n)) {
+		switch suffix, isWild := strings.CutPrefix(name, "*"); {
+		case !isWild:
+			exact[name] = toChain(n[name])
+		case suffix != "":
+			wild = append(wild, when(suffixOf(suffix), toChain(n[name])))
+		}
+	}
+	slices.SortStableFunc(wild, func(a, b *xdsmatcherv3.Matcher_MatcherList_FieldMatcher) int {
+		return len(suffixIn(b)) - len(suffixIn(a)) // longest first
+	})
+	next := toChain(rest)
+	if len(wild) > 0 {
+		next = toMatcher(list(wild, next))
+	}
+	if len(exact) > 0 {
+		next = toMatcher(tree(&networkv3.ServerNameInput{}, exact, next))
+	}
+	return next
 }
 
 func toChain(name string) *xdsmatcherv3.Matcher_OnMatch {

@@ -58,6 +58,9 @@ type Resource struct {
 	ResourceName
 	// Bytes is the deterministic protobuf encoding of the message, without Any.
 	Bytes []byte
+	// OnRequest is set for a wildcard of [OnDemandName] below which certificates
+	// are made when somebody asks for a name: there are no bytes to send.
+	OnRequest bool
 	// Hash is xxhash64 of Bytes: its hexadecimal form is the xDS version.
 	Hash uint64
 	// Needs are resources that Envoy asks for once it has this one, and without

@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 )
@@ -75,6 +76,12 @@ type ServerTLS struct {
 	HTTP3 bool
 	// Layout is how many hosts share a filter chain.
 	Layout ChainLayout
+	// IssueOnDemand has a certificate ordered for a name below a wildcard of the
+	// server when a client first asks for the name. Layout is on-demand then.
+	IssueOnDemand bool
+	// Allowed bounds the names of IssueOnDemand: hosts, of which one has to cover
+	// the name; empty allows all that a wildcard other than "*" covers.
+	Allowed []string
 }
 
 // ChainLayout is how the TLS hosts of a port are spread over filter chains.
@@ -154,6 +161,25 @@ type ManagedHost struct {
 	// HTTP is set when a plain-text HTTP port answers HTTP-01 challenges for it;
 	// TLS-ALPN-01 is always answered for exact hosts. A wildcard takes DNS-01.
 	HTTP bool
+}
+
+// Issuer is a wildcard below which certificates are ordered when clients ask for
+// names.
+type Issuer struct {
+	Wildcard string // "*.example.com" or "*"
+	// Allowed bounds the names, see [ServerTLS.Allowed].
+	Allowed []string
+}
+
+// Allows reports whether a certificate may be ordered for name, which the wildcard
+// covers.
+func (i Issuer) Allows(name string) bool {
+	return len(i.Allowed) == 0 || slices.ContainsFunc(i.Allowed, func(host string) bool { return Covers(host, name) })
+}
+
+// Equal reports whether i and o say the same.
+func (i Issuer) Equal(o Issuer) bool {
+	return i.Wildcard == o.Wildcard && slices.Equal(i.Allowed, o.Allowed)
 }
 
 // Validity is the time in which a certificate is good.

@@ -22,6 +22,10 @@ import (
 //
 // Nothing orders these secrets: no listener names them. So the answer is always
 // the newest that is published, whatever the view shows.
+//
+// A wildcard may be published on request ([model.Resource.OnRequest]): what answers
+// for a name below it is made when somebody asks. Whoever makes it is told the name,
+// and the answer waits until it is published, or declined.
 
 // maxServerName is the longest server name that TLS allows, in bytes.
 const maxServerName = 255
@@ -63,7 +67,96 @@ func (s *Store) answering(n model.ResourceName) *entry {
 	if onDemand(n) {
 		n.Name = s.origin(n.Name)
 	}
-	return s.entry(n)
+	e := s.entry(n)
+	if e != nil && e.latest.OnRequest {
+		return nil
+	}
+	return e
+}
+
+// request has the secret of an asked name made, if a wildcard offers that. The
+// stream that asks gets no answer before it is.
+func (s *Server) request(name string) {
+	if s.opts.OnRequest == nil {
+		return
+	}
+	lower := strings.ToLower(name)
+	if wildcard := s.store.await(lower); wildcard != "" && !s.opts.OnRequest(lower, wildcard) {
+		s.store.settle(lower)
+	}
+}
+
+// await notes that the answer for an asked name, in lower case, has to wait, and
+// returns the wildcard that has it made; "" if none does.
+func (s *Store) await(name string) string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	origin := s.origin(name)
+	if e := s.entries[model.TypeSecret][origin]; e == nil || !e.latest.OnRequest {
+		return ""
+	}
+	s.awaited[name] = struct{}{}
+	return origin
+}
+
+// Decline ends the wait for the secret of a name, in lower case, that is not made:
+// whoever asked for it learns that there is none.
+func (s *Store) Decline(name string) {
+	if !s.settle(name) {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for v := range s.views {
+		v.declined(name)
+		v.signal()
+	}
+}
+
+// settle ends the wait for a name, and reports whether there was one.
+func (s *Store) settle(name string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	_, ok := s.awaited[name]
+	delete(s.awaited, name)
+	return ok
+}
+
+// awaits reports whether the answer for an asked name has to wait.
+func (s *Store) awaits(n model.ResourceName) bool {
+	if len(s.awaited) == 0 || !onDemand(n) {
+		return false
+	}
+	_, ok := s.awaited[strings.ToLower(n.Name)]
+	return ok
+}
+
+// declined notes that a name that waited has no secret.
+func (v *view) declined(name string) {
+	if _, ok := v.asked.origins[name]; ok {
+		v.asked.declined = append(v.asked.declined, name)
+	}
+	for variant := range v.asked.variants[name] {
+		v.asked.declined = append(v.asked.declined, variant)
+	}
+}
+
+// takeDeclined returns the asked names that wait for nothing.
+func (v *view) takeDeclined() []string {
+	v.store.mu.Lock()
+	defer v.store.mu.Unlock()
+	out := v.asked.declined
+	v.asked.declined = nil
+	return out
+}
+
+// decline tells the proxy which of the names that it asks for have no secret.
+func (s *stream) decline() {
+	if names := s.view.takeDeclined(); len(names) > 0 {
+		b := s.reply(s.subs[model.TypeSecret], names, nil)
+		b.resources, b.free = nil, true // what there is meanwhile comes by itself
+		s.send(b)
+	}
 }
 
 // under returns r as it is served to who asks for name. The bytes stay those of
@@ -116,6 +209,8 @@ type asked struct {
 	// touched are the published names that changed since follow; the value says
 	// whether one was not there before.
 	touched map[string]bool
+	// declined are asked names for which nothing is made.
+	declined []string
 }
 
 // ask notes that the stream asks for name.

@@ -130,6 +130,7 @@ func TestUnknownServerNamesAreAnsweredInTheMiddleOfARound(t *testing.T) {
 	c.subscribe(model.TypeSecret, "unknown.org", "a.example.com")
 	c.take("secret +a.example.com=1(*.example.com) -unknown.org")
 	g := r.publish(secret("unknown.org", "1")) // behind the round, but not for a handshake
+	c.take("secret +unknown.org=1")
 	c.unsubscribe(model.TypeSecret, "unknown.org")
 	c.subscribe(model.TypeSecret, "unknown.org", "still.unknown.org")
 	c.take("secret +unknown.org=1 -still.unknown.org")

@@ -23,6 +23,7 @@ type round struct {
 // advance does everything that can be done without hearing from the proxy.
 func (s *stream) advance() {
 	s.sendQuick()
+	s.decline()
 	for s.err == nil {
 		if s.round == nil {
 			d := s.view.advance()
@@ -39,7 +40,8 @@ func (s *stream) advance() {
 }
 
 // sendQuick sends endpoints and secrets that changed under clusters and
-// listeners that did not: nothing has to wait for them, nor they for anything.
+// listeners that did not, and secrets that a client waits for: nothing has to wait
+// for them, nor they for anything.
 func (s *stream) sendQuick() {
 	quick := s.view.takeQuick(func(n model.ResourceName) bool {
 		if s.round != nil {
@@ -48,7 +50,7 @@ func (s *stream) sendQuick() {
 			}
 		}
 		sub := s.subs[n.Type]
-		return sub != nil && sub.have[n.Name].taken != nil && sub.wanted(n.Name)
+		return sub != nil && (sub.have[n.Name].taken != nil || onDemand(n)) && sub.wanted(n.Name)
 	})
 	for _, t := range []model.ResourceType{model.TypeEndpoint, model.TypeSecret} {
 		rs := slices.DeleteFunc(quick[t], func(r *model.Resource) bool {

@@ -267,9 +267,9 @@ func TestListenerThatBringsScopesWaitsForThem(t *testing.T) {
 
 func TestEndpointsSkipTheQueue(t *testing.T) {
 	r, c := start(t, Options{})
-	c.subscribe(model.TypeSecret, "s")
-	c.take("secret -s")
-	r.publish(resource(model.TypeSecret, "s", "1"), cluster("b", "1"), endpoint("b", "1"), route("r", "2"))
+	c.subscribe(model.TypeSecret, "k/s")
+	c.take("secret -k/s")
+	r.publish(resource(model.TypeSecret, "k/s", "1"), cluster("b", "1"), endpoint("b", "1"), route("r", "2"))
 	step := c.expect("cluster +b=1")
 
 	r.publish(endpoint("a", "2"))
@@ -282,7 +282,7 @@ func TestEndpointsSkipTheQueue(t *testing.T) {
 	c.ack(step)
 	c.subscribe(model.TypeEndpoint, "b")
 	c.take("endpoint +b=1")
-	c.take("secret +s=1")
+	c.take("secret +k/s=1")
 	c.take("route +r=2")
 	c.take("endpoint +b=2")
 	c.quiet()

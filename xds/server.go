@@ -35,6 +35,11 @@ type Options struct {
 	// rejected one. It is called outside locks, by the goroutine of the stream,
 	// which waits for it; calls of several streams overlap.
 	OnProgress func(Progress)
+	// OnRequest is told that a proxy asks for the secret of a name, in lower case,
+	// that a wildcard published on request covers. True has the proxy wait until the
+	// secret is published or [Store.Decline] is called, whatever comes first, even
+	// before it returns. It is called like OnProgress; nil declines all.
+	OnRequest func(name, wildcard string) bool
 	// RetryBind says how often a listener is sent again whose address is taken;
 	// zero is every 1 s, 2 s, … 10 s.
 	RetryBind Backoff

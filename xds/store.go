@@ -35,6 +35,8 @@ type Store struct {
 	entries map[model.ResourceType]map[string]*entry
 	views   map[*view]struct{}
 	nodes   map[string]*node
+	// awaited are the names, in lower case, whose secrets are being made.
+	awaited map[string]struct{}
 }
 
 // entry is one resource and what proxies made of it.
@@ -66,6 +68,7 @@ func NewStore() *Store {
 		entries: make(map[model.ResourceType]map[string]*entry),
 		views:   make(map[*view]struct{}),
 		nodes:   make(map[string]*node),
+		awaited: make(map[string]struct{}),
 	}
 }
 
@@ -91,6 +94,9 @@ func (s *Store) Publish(c model.Change) Generation {
 }
 
 func (s *Store) upsert(r *model.Resource) {
+	if r.Type == model.TypeSecret {
+		delete(s.awaited, r.Name)
+	}
 	e := s.entry(r.ResourceName)
 	if e == nil {
 		byName := s.entries[r.Type]
@@ -158,7 +164,7 @@ func (s *Store) Generation() Generation {
 func (s *Store) Get(name model.ResourceName) *model.Resource {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if e := s.entry(name); e != nil {
+	if e := s.entry(name); e != nil && !e.latest.OnRequest {
 		return e.serving()
 	}
 	return nil
@@ -169,7 +175,7 @@ func (s *Store) Resources(t model.ResourceType) []*model.Resource {
 	s.mu.Lock()
 	out := make([]*model.Resource, 0, len(s.entries[t]))
 	for _, e := range s.entries[t] {
-		if r := e.serving(); r != nil {
+		if r := e.serving(); r != nil && !r.OnRequest {
 			out = append(out, r)
 		}
 	}

@@ -110,6 +110,7 @@ func (s *stream) subscribe(sub *subscription, req *discovery.DeltaDiscoveryReque
 		sub.have[name] = h
 		if onDemand(model.ResourceName{Type: sub.typ, Name: name}) {
 			s.view.ask(name)
+			s.srv.request(name)
 		}
 		names = append(names, name)
 	}

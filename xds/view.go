@@ -36,7 +36,7 @@ type seen struct {
 	// withheld: it is published, but refused and without a version before it.
 	withheld bool
 	// later: it is not there yet for this stream, and comes with a later step
-	// of the round.
+	// of the round, or once it is made.
 	later bool
 }
 
@@ -159,7 +159,7 @@ func (v *view) lookOne(n model.ResourceName) seen {
 	}
 	e := v.store.answering(n)
 	if e == nil {
-		return seen{}
+		return seen{later: v.store.awaits(n)}
 	}
 	r := under(e.serving(), n.Name)
 	return seen{res: r, withheld: r == nil}

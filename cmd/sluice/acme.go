@@ -20,6 +20,7 @@ import (
 	"github.com/sluicegw/sluice/tls/acme"
 	"github.com/sluicegw/sluice/tls/acme/dns"
 	"github.com/sluicegw/sluice/tls/acme/storage"
+	"github.com/sluicegw/sluice/tls/ondemand"
 )
 
 const acmeCategory = "Automatic certificates"
@@ -41,6 +42,10 @@ func acmeFlags() []cli.Flag {
 			Name: "acme-dns", EnvVars: []string{"SLUICE_ACME_DNS"}, Category: acmeCategory,
 			Usage: "`HOW` DNS-01 records are published, which wildcards need: rfc2136://SERVER[:PORT]?key=NAME&secret=BASE64[&algorithm=hmac-sha256], " +
 				"exec:PROGRAM, or the URL of a hook; resolvers=HOST:PORT and propagation=DURATION may be added as parameters",
+		},
+		&cli.StringFlag{
+			Name: "acme-ask", EnvVars: []string{"SLUICE_ACME_ASK"}, Category: acmeCategory,
+			Usage: "`URL` that is asked, with ?domain=NAME, before a certificate is ordered on demand; an answer of 200 allows it",
 		},
 		&cli.StringFlag{
 			Name: "acme-storage", EnvVars: []string{"SLUICE_ACME_STORAGE"}, Category: acmeCategory,
@@ -200,10 +205,30 @@ func offlineACME(c *cli.Context) (*compile.ACME, error) {
 		return nil, err
 	}
 	nowhere := netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), 0)
-	return &compile.ACME{HTTP: nowhere, TLSALPN: nowhere, Wildcards: o.DNS != nil, Implied: o.Email != ""}, nil
+	ask, err := askURLOf(c)
+	if err != nil {
+		return nil, err
+	}
+	return &compile.ACME{HTTP: nowhere, TLSALPN: nowhere, Wildcards: o.DNS != nil, Implied: o.Email != "", Asks: ask != ""}, nil
 }
 
 // fleetACME says what the compiler may count on.
-func fleetACME(m *acme.Manager, o acme.Options) *compile.ACME {
-	return &compile.ACME{HTTP: m.HTTPAddress(), TLSALPN: m.TLSALPNAddress(), Wildcards: o.DNS != nil, Implied: o.Email != ""}
+func fleetACME(m *acme.Manager, o runOptions) *compile.ACME {
+	return &compile.ACME{
+		HTTP: m.HTTPAddress(), TLSALPN: m.TLSALPNAddress(),
+		Wildcards: o.acme.DNS != nil, Implied: o.acme.Email != "", Asks: o.askURL != "",
+	}
+}
+
+// askURLOf returns who is asked before a certificate is ordered on demand; "" is
+// nobody.
+func askURLOf(c *cli.Context) (string, error) {
+	text := c.String("acme-ask")
+	if text == "" {
+		return "", nil
+	}
+	if err := ondemand.CheckURL(text); err != nil {
+		return "", cli.Exit(fmt.Sprintf("sluice: --acme-ask: %v", err), 2)
+	}
+	return text, nil
 }

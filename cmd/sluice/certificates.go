@@ -18,6 +18,7 @@ import (
 	"github.com/sluicegw/sluice/status"
 	"github.com/sluicegw/sluice/tls"
 	"github.com/sluicegw/sluice/tls/acme"
+	"github.com/sluicegw/sluice/tls/ondemand"
 	"github.com/sluicegw/sluice/tls/pemfile"
 	"github.com/sluicegw/sluice/tls/staple"
 	"github.com/sluicegw/sluice/tls/ticket"
@@ -31,11 +32,14 @@ type certificates struct {
 	staples *staple.Keeper
 	tickets *ticket.Rotation
 	acme    *acme.Manager
+	gate    *ondemand.Gate
 	pairs   *pairs
 
 	// Of the pipeline's goroutine: what was told already.
 	toldFiles, toldHosts map[string]bool
 	started              bool
+	// decline tells proxies that a name has no certificate; set before run.
+	decline func(name string)
 
 	mu      sync.Mutex
 	waiting []awaited         // by generation
@@ -53,6 +57,7 @@ type certificateOptions struct {
 	dataDir    string
 	ticketDir  string
 	acme       acme.Options
+	askURL     string
 	registerer prometheus.Registerer
 	log        *slog.Logger
 }
@@ -62,7 +67,11 @@ func newCertificates(o certificateOptions) (*certificates, error) {
 	c.files = pemfile.New(pemfile.Options{Log: o.log})
 	c.staples = staple.New(staple.Options{Dir: filepath.Join(o.dataDir, "ocsp"), Now: time.Now, Log: o.log, Registerer: o.registerer})
 	c.tickets = ticket.New(ticket.Options{Dir: o.ticketDir, Now: time.Now, Log: o.log})
-	o.acme.Log, o.acme.Registerer, o.acme.OnChange = o.log, o.registerer, c.takeManaged
+	c.gate = ondemand.New(ondemand.Options{
+		AskURL: o.askURL, Log: o.log, OnDecline: func(name string) { c.decline(name) },
+		OnWant: func(names map[string]bool) { c.mail.put(compile.Facts{Requested: names}) },
+	})
+	o.acme.Log, o.acme.Registerer, o.acme.OnChange, o.acme.OnFailure = o.log, o.registerer, c.takeManaged, c.gate.Failed
 	acme.SetUserAgent("sluice/" + versionString())
 	var err error
 	if c.acme, err = acme.New(o.acme); err != nil {
@@ -155,6 +164,7 @@ func fileOf(f pemfile.File) compile.File { return compile.File{Content: f.Bytes,
 // want takes what the compiler wants to know from a generation on.
 func (c *certificates) want(w compile.Wants, g status.Generation) {
 	c.files.Want(w.Files)
+	c.gate.Rule(w.Issuers)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if n := len(c.waiting); n == 0 || !slices.Equal(c.waiting[n-1].hosts, w.Managed) {
@@ -165,6 +175,15 @@ func (c *certificates) want(w compile.Wants, g status.Generation) {
 
 // show takes the certificates of servers that changed.
 func (c *certificates) show(changed map[model.Credential]*tls.Certificate) {
+	for key, pair := range changed {
+		switch {
+		case key.Managed == "":
+		case pair != nil:
+			c.gate.Issued(key.Managed)
+		default:
+			c.gate.Lost(key.Managed)
+		}
+	}
 	if stapled, other := c.pairs.take(changed, time.Now()); other {
 		c.staples.Want(stapled)
 	}
@@ -200,6 +219,7 @@ func (c *certificates) run(ctx context.Context) error {
 	group.Go(func() error { return c.staples.Run(ctx, staples) })
 	group.Go(func() error { return c.tickets.Run(ctx, tickets) })
 	group.Go(func() error { return c.acme.Run(ctx) })
+	group.Go(func() error { return c.gate.Run(ctx) })
 	group.Go(func() error {
 		for {
 			select {

@@ -104,10 +104,10 @@ func newGateway(ctx context.Context, o runOptions) (*gateway, error) {
 	if g.xdsSocket, err = xds.ListenUnix(socket); err != nil {
 		return nil, fmt.Errorf("use data directory %s: %w; if another sluice uses it, name another with --data-dir", o.dataDir, err)
 	}
-	if g.certs, err = newCertificates(certificateOptions{dataDir: o.dataDir, ticketDir: o.ticketDir, acme: o.acme, registerer: g.registry, log: o.log}); err != nil {
+	if g.certs, err = newCertificates(certificateOptions{dataDir: o.dataDir, ticketDir: o.ticketDir, acme: o.acme, askURL: o.askURL, registerer: g.registry, log: o.log}); err != nil {
 		return nil, err
 	}
-	g.o.fleet.ACME = fleetACME(g.certs.acme, o.acme)
+	g.o.fleet.ACME = fleetACME(g.certs.acme, o)
 	g.wire(envoy, socket)
 	return g, nil
 }
@@ -119,6 +119,7 @@ const longestSocket = 107
 func (g *gateway) wire(envoy proxy.Binary, socket string) {
 	g.envoy = envoy.Path
 	g.store = xds.NewStore()
+	g.certs.decline = g.store.Decline
 	g.board = status.NewBoard(time.Now, g.announce, localNode)
 	g.source = file.New(file.Options{Dirs: g.o.dirs, Log: g.log, Now: time.Now})
 	compiler := compile.New(compile.Options{Kinds: kinds(), ScopedAbove: g.o.scopedAbove, Fleet: g.o.fleet, Prepare: g.certs.prepare, Now: time.Now})
@@ -131,6 +132,7 @@ func (g *gateway) wire(envoy proxy.Binary, socket string) {
 	g.server = grpc.NewServer(xds.GRPCOptions()...)
 	xds.NewServer(g.store, xds.Options{
 		Log: g.log, Registerer: g.registry, Now: time.Now,
+		OnRequest: func(name, _ string) bool { return g.certs.gate.Ask(name) },
 		OnProgress: func(p xds.Progress) {
 			g.board.Progress(proxyOf(p.Proxy))
 			if len(p.Proxy.Rejections) > 0 {

@@ -36,6 +36,7 @@ type runOptions struct {
 	verify      bool
 	pprof       bool
 	acme        acme.Options
+	askURL      string
 	ticketDir   string // of the keys of session tickets
 	log         *slog.Logger
 }
@@ -99,6 +100,9 @@ func runOptionsOf(c *cli.Context) (runOptions, error) {
 		}
 	}
 	o.ticketDir = filepath.Join(storageDir(c, o.dataDir, ""), "tickets")
+	if o.askURL, err = askURLOf(c); err != nil {
+		return o, err
+	}
 	o.acme, err = acmeOptionsOf(c, o.dataDir)
 	return o, err
 }

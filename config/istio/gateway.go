@@ -48,7 +48,8 @@ func (r reader) gateway(in *networking.Gateway) model.Value {
 type serverOptions struct {
 	proxies     *model.ProxyProtocolIn // from whom the PROXY protocol is taken
 	connections uint32                 // the bound of open connections
-	automatic   bool                   // certificates that are not named come from an ACME authority
+	issuance    annotation.Issuance    // of certificates that are not named
+	allowed     []string               // names for which they may be ordered on demand
 	layout      model.ChainLayout
 	http3       bool
 }
@@ -65,7 +66,11 @@ func (r reader) serverOptions() serverOptions {
 			return faults
 		},
 		annotation.TLS: func(text string) (faults []string) {
-			o.automatic, faults = single(annotation.ParseTLS(text))
+			o.issuance, faults = single(annotation.ParseTLS(text))
+			return faults
+		},
+		annotation.TLSAllow: func(text string) (faults []string) {
+			o.allowed, faults = annotation.ParseTLSAllow(text)
 			return faults
 		},
 		annotation.TLSLayout: func(text string) (faults []string) {
@@ -82,6 +87,9 @@ func (r reader) serverOptions() serverOptions {
 				r.Note(annotationPath(name), strict.Invalid("%s", fault))
 			}
 		}
+	}
+	if o.allowed != nil && o.issuance != annotation.IssuanceOnDemand {
+		r.Note(annotationPath(annotation.TLSAllow), strict.Invalid("it has no effect without the annotation %s: %s", annotation.TLS, annotation.IssuanceOnDemand))
 	}
 	return o
 }

@@ -6,6 +6,7 @@ import (
 	"google.golang.org/protobuf/proto"
 	networking "istio.io/api/networking/v1alpha3"
 
+	"github.com/sluicegw/sluice/config/istio/annotation"
 	"github.com/sluicegw/sluice/config/istio/check"
 	"github.com/sluicegw/sluice/config/istio/strict"
 	"github.com/sluicegw/sluice/model"
@@ -84,7 +85,7 @@ func (r serverTLS) certificates(at *strict.Path, in *networking.ServerTLSSetting
 	switch {
 	case ways > 1:
 		r.Fail(at, strict.Invalid("credentialName, credentialNames, tlsCertificates, and serverCertificate with privateKey exclude each other; keep one of them"))
-	case in.GetCredentialName() == automaticCredential || ways == 0 && r.options.automatic:
+	case in.GetCredentialName() == automaticCredential || ways == 0 && r.options.issuance != "":
 		out.Automation = model.AutomationAsked
 	case ways == 0:
 		out.Automation = model.AutomationImplied
@@ -221,6 +222,7 @@ func (r serverTLS) authorityFile(at *strict.Path, in *networking.ServerTLSSettin
 // extensions sets what the annotations of the gateway say.
 func (r serverTLS) extensions(at *strict.Path, out *model.ServerTLS) {
 	out.Layout = r.options.layout
+	defer r.issuance(at, out)
 	if !r.options.http3 || r.protocol != model.ProtocolHTTPS {
 		return
 	}
@@ -232,4 +234,30 @@ func (r serverTLS) extensions(at *strict.Path, out *model.ServerTLS) {
 	default:
 		out.HTTP3 = true
 	}
+}
+
+// issuance has certificates ordered on demand, if the annotations of the gateway
+// say so and the server can do it.
+func (r serverTLS) issuance(at *strict.Path, out *model.ServerTLS) {
+	if r.options.issuance != annotation.IssuanceOnDemand || out.Automation == model.AutomationNone {
+		return
+	}
+	var hindrance string
+	switch {
+	case out.Mode != model.ServerTLSSimple:
+		hindrance = "the server asks for certificates of clients"
+	case r.protocol != model.ProtocolHTTPS:
+		hindrance = "the server does not take HTTPS"
+	case out.HTTP3:
+		hindrance = "the server is served over HTTP/3"
+	case out.Demands() != "":
+		hindrance = "the server has versions or cipher suites of its own"
+	case out.Layout == model.ChainLayoutChains:
+		hindrance = "the gateway asks for a chain for each host"
+	}
+	if hindrance != "" {
+		r.Warn(at, strict.Invalid("%s, so certificates for names below its wildcards cannot be ordered on demand; remove that, or write %s: %s", hindrance, annotation.TLS, annotation.IssuanceAuto))
+		return
+	}
+	out.IssueOnDemand, out.Allowed, out.Layout = true, r.options.allowed, model.ChainLayoutOnDemand
 }

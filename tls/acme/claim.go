@@ -27,6 +27,9 @@ func (m *Manager) claim(ctx context.Context, h *host, forced bool) func() error 
 			err = a.run(ctx)
 		}
 		m.refresh(m.life, []string{h.name}, refreshment{tell: true, records: true})
+		if err != nil {
+			defer m.options.OnFailure(h.name)
+		}
 		m.mu.Lock()
 		defer m.mu.Unlock()
 		m.conclude(h, a, err)

@@ -62,6 +62,9 @@ type Options struct {
 	// host, and which hosts have none any more because theirs expired or was
 	// revoked. It returns quickly and calls nothing of the Manager.
 	OnChange func(changed map[string]*model.ManagedCertificate, removed []string)
+	// OnFailure is told that an attempt for a host ended without a certificate, in
+	// the way of OnChange but for several hosts at once.
+	OnFailure func(host string)
 }
 
 // DNS says how TXT records of challenges are published.
@@ -143,6 +146,9 @@ func (o Options) defaults() Options {
 	}
 	if o.OnChange == nil {
 		o.OnChange = func(map[string]*model.ManagedCertificate, []string) {}
+	}
+	if o.OnFailure == nil {
+		o.OnFailure = func(string) {}
 	}
 	return o
 }

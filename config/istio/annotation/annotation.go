@@ -21,9 +21,10 @@ const (
 	ProxyProtocol = "sluice.dev/proxy-protocol"
 	// MaxConnections is for gateways, see [ParseMaxConnections].
 	MaxConnections = "sluice.dev/max-connections"
-	// TLS, TLSLayout and HTTP3 are for gateways, see [ParseTLS],
-	// [ParseTLSLayout] and [ParseHTTP3].
+	// TLS, TLSAllow, TLSLayout and HTTP3 are for gateways, see [ParseTLS],
+	// [ParseTLSAllow], [ParseTLSLayout] and [ParseHTTP3].
 	TLS       = "sluice.dev/tls"
+	TLSAllow  = "sluice.dev/tls-allow"
 	TLSLayout = "sluice.dev/tls-layout"
 	HTTP3     = "sluice.dev/http3"
 	// HealthCheck is for services, see [ParseHealthCheck].

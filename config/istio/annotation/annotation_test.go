@@ -106,9 +106,21 @@ func TestHealthCheck(t *testing.T) {
 }
 
 func TestTLS(t *testing.T) {
-	for text, want := range map[string]bool{"auto": true, "": false, "Auto": false, "off": false} {
-		if got, fault := ParseTLS(text); got != want || (fault == "") != want {
-			t.Errorf("tls %q: %v and fault %q, want %v", text, got, fault, want)
+	for text, want := range map[string]Issuance{"auto": IssuanceAuto, "on-demand": IssuanceOnDemand, "": "", "Auto": "", "off": ""} {
+		if got, fault := ParseTLS(text); got != want || (fault == "") != (want != "") {
+			t.Errorf("tls %q: %q and fault %q, want %q", text, got, fault, want)
+		}
+	}
+	for text, want := range map[string]struct {
+		hosts  []string
+		faults int
+	}{
+		"shop.test, *.Example.org,shop.test": {[]string{"shop.test", "*.example.org"}, 0},
+		"shop.test, *":                       {[]string{"shop.test"}, 1}, // "*" would bound nothing
+		"a*.test,, sho p.test":               {[]string{""}, 3},
+	} {
+		if hosts, faults := ParseTLSAllow(text); !slices.Equal(hosts, want.hosts) || len(faults) != want.faults {
+			t.Errorf("allow %q: %q and faults %q, want %+v", text, hosts, faults, want)
 		}
 	}
 	for text, want := range map[string]model.ChainLayout{"chains": model.ChainLayoutChains, "on-demand": model.ChainLayoutOnDemand, "": "", "auto": ""} {

@@ -1,17 +1,53 @@
 package annotation
 
-import "github.com/sluicegw/sluice/model"
+import (
+	"slices"
+	"strings"
+
+	"github.com/sluicegw/sluice/model"
+)
 
 // Like those of the other annotations, the faults of these are "" when there are
 // none; what has a fault counts as not written.
 
+// Issuance is how the servers of a gateway come to certificates that they do not
+// name.
+type Issuance string
+
+// The ways; "" is none.
+const (
+	IssuanceAuto     Issuance = "auto"      // an ACME authority signs them
+	IssuanceOnDemand Issuance = "on-demand" // and those for names below wildcards once clients ask for them
+)
+
 // ParseTLS reads how a gateway's servers come to certificates that they do not
-// name: "auto" has them signed by an ACME authority.
-func ParseTLS(text string) (automatic bool, fault string) {
-	if text != "auto" {
-		return false, quote(text) + ` is not known here and is ignored; write "auto" for automatic certificates`
+// name: "auto" or "on-demand".
+func ParseTLS(text string) (way Issuance, fault string) {
+	switch way := Issuance(text); way {
+	case IssuanceAuto, IssuanceOnDemand:
+		return way, ""
 	}
-	return true, ""
+	return "", quote(text) + ` is not known here and is ignored; write "auto" for automatic certificates, or "on-demand" for some that are ordered when clients ask for names below wildcards`
+}
+
+// ParseTLSAllow reads for which names on-demand certificates may be ordered: hosts
+// between commas, exact or "*.example.com". A word with a fault allows nothing; a
+// list of which nothing is left has a host that covers no name.
+func ParseTLSAllow(text string) (hosts, faults []string) {
+	for word := range strings.SplitSeq(text, ",") {
+		word = strings.ToLower(strings.TrimSpace(word))
+		if !isWildcardOrName(word) {
+			faults = append(faults, quote(word)+` is no host and allows nothing; write names or wildcards between commas: "shop.example.com, *.example.org"`)
+			continue
+		}
+		if !slices.Contains(hosts, word) {
+			hosts = append(hosts, word)
+		}
+	}
+	if len(hosts) == 0 {
+		hosts = []string{""}
+	}
+	return hosts, faults
 }
 
 // ParseTLSLayout reads how the TLS hosts of a gateway are spread over filter
@@ -30,4 +66,11 @@ func ParseHTTP3(text string) (enabled bool, fault string) {
 		return false, quote(text) + ` is neither "true" nor "false" and HTTP/3 is not served; write one of them`
 	}
 	return text == "true", ""
+}
+
+// isWildcardOrName reports whether s is the name of a host or a wildcard of them, in
+// lower case.
+func isWildcardOrName(s string) bool {
+	const longest = 253 // RFC 1035 section 2.3.4, as text
+	return len(s) <= longest && !slices.ContainsFunc(strings.Split(strings.TrimPrefix(s, "*."), "."), func(label string) bool { return !isNamespace(label) })
 }
