@@ -22,6 +22,9 @@
 // not known, only that it did. A Run that ends because its context ended always drains and ends
 // its Envoy, KeepEnvoy or not.
 //
+// Memory. Where the kernel gives huge pages to those who ask, the supervisor asks
+// for Envoy; see package hugepage.
+//
 // Files in the data directory, all of them owned by Sluice and its Envoy:
 // lock, pid, envoy-<epoch>.json (bootstrap), envoy-<epoch>.sock (admin), hot_*
 // (sockets of hot restart), base-id and envoy-state.json (with KeepEnvoy).

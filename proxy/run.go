@@ -93,6 +93,7 @@ func (r *runner) bringUp(ctx context.Context) error {
 		return err
 	}
 	r.log.Info("envoy is live", "pid", p.pid, "epoch", p.epoch, "version", p.version)
+	r.widen(p)
 	r.tries = 0
 	r.remember()
 	if r.parent != nil {

@@ -36,6 +36,9 @@ type Options struct {
 	// comment.
 	KeepEnvoy bool
 	Settings  model.Settings
+	// HugePages has the memory of Envoy in huge pages, if the kernel gives them to
+	// those who ask and Sluice has CAP_SYS_NICE.
+	HugePages bool
 	// Locality is where the proxy runs; zero when nobody said.
 	Locality model.Locality
 	// Log gets what the supervisor does and what Envoy logs.

@@ -142,7 +142,7 @@ func (g *gateway) wire(envoy proxy.Binary, socket string) {
 	}).Register(g.server)
 	g.supervisor = proxy.New(proxy.Options{
 		Binary: envoy, DataDir: g.o.dataDir, XDSSocket: socket, NodeID: localNode, Cluster: "sluice",
-		Concurrency: g.o.concurrency, DrainTime: g.o.drainTime, KeepEnvoy: g.o.keepEnvoy,
+		Concurrency: g.o.concurrency, DrainTime: g.o.drainTime, KeepEnvoy: g.o.keepEnvoy, HugePages: g.o.hugePages,
 		Settings: model.DefaultSettings(), Locality: g.o.fleet.Locality, Log: g.log, Output: os.Stdout,
 	})
 	registerGatewayMetrics(g.registry, g.board, g.supervisor)

@@ -33,6 +33,7 @@ type runOptions struct {
 	scopedAbove int
 	fleet       compile.Fleet
 	keepEnvoy   bool
+	hugePages   bool
 	verify      bool
 	pprof       bool
 	acme        acme.Options
@@ -60,6 +61,7 @@ func runCommand() *cli.Command {
 			localityFlag(),
 			labelsFlag(),
 			&cli.BoolFlag{Name: "keep-envoy", Usage: "let Envoy live on when sluice is killed, for the next start to take over"},
+			&cli.BoolFlag{Name: "huge-pages", Value: true, Usage: "put Envoy's memory into huge pages where the kernel gives them to those who ask; needs CAP_SYS_NICE"},
 			&cli.BoolFlag{Name: "verify", Usage: "compile now and then from scratch and compare; costs CPU"},
 			&cli.BoolFlag{Name: "pprof", Usage: "serve /debug/pprof on the admin address"},
 			&cli.StringFlag{Name: "log-level", Value: "info", EnvVars: []string{"SLUICE_LOG_LEVEL"}, Usage: "debug, info, warn or error"},
@@ -79,7 +81,7 @@ func runOptionsOf(c *cli.Context) (runOptions, error) {
 	o := runOptions{
 		dirs: c.Args().Slice(), envoy: c.String("envoy"), admin: c.String("admin"), dataDir: c.String("data-dir"),
 		drainTime: c.Duration("drain-time"), concurrency: c.Int("concurrency"), scopedAbove: c.Int("scoped-above"),
-		keepEnvoy: c.Bool("keep-envoy"), verify: c.Bool("verify"), pprof: c.Bool("pprof"),
+		keepEnvoy: c.Bool("keep-envoy"), hugePages: c.Bool("huge-pages"), verify: c.Bool("verify"), pprof: c.Bool("pprof"),
 	}
 	if len(o.dirs) == 0 {
 		return o, cli.Exit("sluice run: name at least one folder, for example `sluice run examples/quickstart`", 2)
