@@ -2,10 +2,10 @@ package tls
 
 import (
 	"bytes"
+	"crypto"
 	"crypto/ecdsa"
 	"crypto/rsa"
 	"crypto/sha256"
-	stdtls "crypto/tls"
 	"crypto/x509"
 	"encoding/asn1"
 	"encoding/hex"
@@ -80,13 +80,12 @@ func parse(cert, key source) (*Certificate, error) {
 	if err != nil {
 		return nil, err
 	}
-	keyPEM, err := privateKey(key)
+	signer, keyPEM, err := privateKey(key)
 	if err != nil {
 		return nil, err
 	}
 	chainPEM := encode(chain)
-	if _, err := stdtls.X509KeyPair(chainPEM, keyPEM); err != nil {
-		// The cause is not passed on: it could quote what it was given.
+	if public, ok := signer.Public().(interface{ Equal(crypto.PublicKey) bool }); !ok || !public.Equal(chain[0].PublicKey) {
 		return nil, fmt.Errorf("the private key %s does not belong to the first certificate %s; put the server's own certificate first and its key beside it", key.at, cert.at)
 	}
 	leaf := chain[0]
