@@ -13,10 +13,8 @@ package compile
 import (
 	"fmt"
 	"maps"
-	"runtime"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/sluicegw/sluice/config"
@@ -124,9 +122,10 @@ func (c *Compiler) Apply(steps ...config.Step) Result {
 	reports := map[string][]model.Problem{}
 	var gone []model.Ref
 	for _, s := range steps {
-		for i, d := range c.decodeAll(s.Upserts) {
-			c.rules.set(s.Upserts[i].Ref, d.value)
-			reports[decodeReport(s.Upserts[i].Ref)] = d.problems
+		for i := range s.Upserts {
+			v, problems := c.decode(s.Upserts[i])
+			c.rules.set(s.Upserts[i].Ref, v)
+			reports[decodeReport(s.Upserts[i].Ref)] = problems
 		}
 		for _, ref := range s.Removals {
 			c.rules.set(ref, nil)
@@ -143,35 +142,6 @@ func (c *Compiler) Apply(steps ...config.Step) Result {
 }
 
 func decodeReport(r model.Ref) string { return "decode(" + r.Group + "/" + r.String() + ")" }
-
-// decoded is what an object means.
-type decoded struct {
-	value    model.Value
-	problems []model.Problem
-}
-
-// decodeAll gives objects their meaning. Objects know nothing of each other, so that
-// many are read on all processors.
-func (c *Compiler) decodeAll(objects []config.Object) []decoded {
-	const few = 64
-	out := make([]decoded, len(objects))
-	read := func(from, to int) {
-		for i := from; i < to; i++ {
-			out[i].value, out[i].problems = c.decode(objects[i])
-		}
-	}
-	if len(objects) < few {
-		read(0, len(objects))
-		return out
-	}
-	var group sync.WaitGroup
-	part := (len(objects)-1)/runtime.GOMAXPROCS(0) + 1
-	for from := 0; from < len(objects); from += part {
-		group.Go(func() { read(from, min(from+part, len(objects))) })
-	}
-	group.Wait()
-	return out
-}
 
 // decode gives an object its meaning.
 func (c *Compiler) decode(o config.Object) (v model.Value, problems []model.Problem) {

@@ -159,9 +159,8 @@ func isEncodedChallenge(route []byte) bool {
 //   - every route has a name, and the last one answers 404: a host that is found
 //     never falls through to a wildcard. A plain CONNECT, which has no path, does
 //     fall through, and finds no route there either;
-//   - the scope header ends at each route that forwards. It cannot end at the
-//     RouteConfiguration: an internal redirect needs it, so routes with one keep
-//     it;
+//   - the scope header ends here. A route with an internal redirect, of which
+//     package routing makes none, would miss it;
 //   - the fallback program is off;
 //   - a redirect to https is a route. Envoy answers require_tls with a route that
 //     has no name and knows nothing of filters, which the fallback takes for a
@@ -179,7 +178,6 @@ func ScopedTable(table string, vh *routev3.VirtualHost, maxDirectBody uint32) *r
 		if route.GetName() == "" {
 			route.Name = unnamedRoute
 		}
-		removeScope(route)
 	}
 	if host.GetRequireTls() != routev3.VirtualHost_NONE {
 		host.RequireTls = routev3.VirtualHost_NONE
@@ -190,6 +188,7 @@ func ScopedTable(table string, vh *routev3.VirtualHost, maxDirectBody uint32) *r
 		host.Routes = slices.Insert(host.Routes, at, redirectToHTTPS())
 	}
 	host.Routes = append(host.Routes, notFound())
+	host.RequestHeadersToRemove = append(host.RequestHeadersToRemove, model.HeaderScope)
 	// On the host and not on the configuration around it: Envoy looks for every
 	// filter of every request from the inside out.
 	host.TypedPerFilterConfig = map[string]*anypb.Any{
@@ -202,16 +201,6 @@ func ScopedTable(table string, vh *routev3.VirtualHost, maxDirectBody uint32) *r
 		VirtualHosts:                   []*routev3.VirtualHost{host},
 		ValidateClusters:               wrapperspb.Bool(false),
 		MaxDirectResponseBodySizeBytes: bodyLimit(maxDirectBody),
-	}
-}
-
-// removeScope keeps the scope header from the destination of route.
-func removeScope(route *routev3.Route) {
-	if route.GetRoute() == nil || route.GetRoute().GetInternalRedirectPolicy() != nil {
-		return
-	}
-	if !slices.Contains(route.RequestHeadersToRemove, model.HeaderScope) {
-		route.RequestHeadersToRemove = append(route.RequestHeadersToRemove, model.HeaderScope)
 	}
 }
 

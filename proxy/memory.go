@@ -13,10 +13,13 @@ import (
 )
 
 const (
-	// memoryPoll is how often it is looked whether an Envoy has grown, and
-	// memoryGrown by how many bytes before its memory is worth another look.
-	memoryPoll  = 5 * time.Second
+	// memoryPoll is how often the size of an Envoy is looked at, memoryGrown by how
+	// many bytes it has to have grown before its memory is worth another look, and
+	// memoryStill by how many it may grow from one look to the next: who is being
+	// configured is left alone.
+	memoryPoll  = time.Second
 	memoryGrown = 4 << 20
+	memoryStill = 1 << 20
 )
 
 // widen keeps the memory of p in huge pages for as long as p lives, where the kernel
@@ -35,13 +38,15 @@ func (r *runner) widen(p *process) {
 	}()
 	go func() {
 		defer cancel()
-		for size := int64(0); ctx.Err() == nil; {
-			if now, err := resident(p.pid); err == nil && now >= size+memoryGrown {
+		for size, last := int64(0), int64(0); ctx.Err() == nil; {
+			now, err := resident(p.pid)
+			if err == nil && now >= size+memoryGrown && now < last+memoryStill {
 				if !r.collapse(ctx, p) {
 					return
 				}
 				size, _ = resident(p.pid)
 			}
+			last = now
 			select {
 			case <-ctx.Done():
 			case <-r.clock.After(memoryPoll):

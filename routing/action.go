@@ -53,14 +53,12 @@ func refuse(status uint32, reason model.Reason) *routev3.Route {
 		Body:   []byte("This route cannot be served: " + string(reason) + ".\n"),
 	})
 	out.ResponseHeadersToAdd = []*corev3.HeaderValueOption{reasonHeader(reason)}
-	hideScope(out)
 	return out
 }
 
 // respond completes a route that Envoy answers itself.
 func respond(rule *model.HTTPRule, out *routev3.Route) *routev3.Route {
 	addHeaders(out, rule.Headers)
-	hideScope(out)
 	return out
 }
 
@@ -121,7 +119,6 @@ func forward(in *HostInput, by model.Ref, rule *model.HTTPRule) (*routev3.Route,
 	if authority != "" {
 		action.HostRewriteSpecifier = &routev3.RouteAction_HostRewriteLiteral{HostRewriteLiteral: authority}
 	}
-	hideScope(out)
 	return out, problems
 }
 

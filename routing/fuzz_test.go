@@ -67,9 +67,6 @@ func check(t *testing.T, vh *routev3.VirtualHost, problems []model.Problem) {
 		if r.GetName() == "" {
 			t.Errorf("route %d does not say whose it is: %v", i, r)
 		}
-		if !slices.Contains(r.GetRequestHeadersToRemove(), model.HeaderScope) {
-			t.Errorf("route %d shows the scope key to destinations", i)
-		}
 	}
 	if !slices.IsSortedFunc(problems, model.Problem.Compare) {
 		t.Errorf("problems are not sorted: %v", problems)

@@ -1,8 +1,6 @@
 package routing
 
 import (
-	"slices"
-
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 
@@ -40,12 +38,4 @@ func headerOption(h model.HeaderValue, action corev3.HeaderValueOption_HeaderApp
 func reasonHeader(reason model.Reason) *corev3.HeaderValueOption {
 	return headerOption(model.HeaderValue{Name: model.HeaderReason, Value: string(reason)},
 		corev3.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD)
-}
-
-// hideScope keeps the scope key, which is Envoy's own business and which
-// clients of the plain layout could forge, from destinations.
-func hideScope(out *routev3.Route) {
-	if !slices.Contains(out.RequestHeadersToRemove, model.HeaderScope) {
-		out.RequestHeadersToRemove = append(out.RequestHeadersToRemove, model.HeaderScope)
-	}
 }

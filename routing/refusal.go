@@ -22,7 +22,6 @@ func Refusal(in HostInput) *routev3.VirtualHost {
 			Header:       &corev3.HeaderValue{Key: model.HeaderReason, Value: string(model.ReasonInternal)},
 			AppendAction: corev3.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD,
 		}},
-		RequestHeadersToRemove: []string{model.HeaderScope},
 	}}
 	return vh
 }

@@ -196,7 +196,7 @@ func writeResources(c *cli.Context, types []model.ResourceType, all []*model.Res
 	byType := map[string][]json.RawMessage{}
 	for _, t := range types {
 		for _, r := range all {
-			if r.Type != t {
+			if r.Type != t || r.OnRequest {
 				continue
 			}
 			text, err := console.JSON(r)

@@ -61,7 +61,7 @@ func runCommand() *cli.Command {
 			localityFlag(),
 			labelsFlag(),
 			&cli.BoolFlag{Name: "keep-envoy", Usage: "let Envoy live on when sluice is killed, for the next start to take over"},
-			&cli.BoolFlag{Name: "huge-pages", Value: true, Usage: "put Envoy's memory into huge pages where the kernel gives them to those who ask; needs CAP_SYS_NICE"},
+			&cli.BoolFlag{Name: "huge-pages", Value: true, EnvVars: []string{"SLUICE_HUGE_PAGES"}, Usage: "put Envoy's memory into huge pages where the kernel gives them to those who ask; needs CAP_SYS_NICE"},
 			&cli.BoolFlag{Name: "verify", Usage: "compile now and then from scratch and compare; costs CPU"},
 			&cli.BoolFlag{Name: "pprof", Usage: "serve /debug/pprof on the admin address"},
 			&cli.StringFlag{Name: "log-level", Value: "info", EnvVars: []string{"SLUICE_LOG_LEVEL"}, Usage: "debug, info, warn or error"},
