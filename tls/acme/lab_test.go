@@ -174,6 +174,17 @@ func (m *manager) status(t *testing.T, host string) acme.HostStatus {
 	return acme.HostStatus{}
 }
 
+// valid waits until a host is in order: its certificate may be served a moment before
+// the last failure is forgotten.
+func (m *manager) valid(t *testing.T, host string) (s acme.HostStatus) {
+	t.Helper()
+	await(t, host+" in order", func() bool {
+		s = m.status(t, host)
+		return s.State == acme.StateValid
+	})
+	return s
+}
+
 // issued waits for a certificate other than old.
 func (m *manager) issued(t *testing.T, host string, old *x509.Certificate) (leaf *x509.Certificate) {
 	t.Helper()

@@ -6,7 +6,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/sluicegw/sluice/tls/acme"
 	"github.com/sluicegw/sluice/tls/acme/pebbletest"
 )
 
@@ -28,8 +27,8 @@ func TestRenewalOfShortCertificates(t *testing.T) {
 		}
 		leaf = next
 	}
-	s := m.status(t, host)
-	if s.State != acme.StateValid || s.Renewal.Before(s.NotBefore) || s.Renewal.After(s.NotBefore.Add(4*time.Second)) {
+	s := m.valid(t, host)
+	if s.Renewal.Before(s.NotBefore) || s.Renewal.After(s.NotBefore.Add(4*time.Second)) {
 		t.Errorf("%+v", s)
 	}
 }
