@@ -58,7 +58,7 @@ func (r *runner) widen(p *process) {
 // collapse puts the memory of p into huge pages, and reports whether that may be
 // tried again.
 func (r *runner) collapse(ctx context.Context, p *process) bool {
-	n, err := hugepage.Collapse(ctx, p.pid)
+	err := hugepage.Collapse(ctx, p.pid)
 	switch {
 	case ctx.Err() != nil:
 		return false
@@ -69,8 +69,9 @@ func (r *runner) collapse(ctx context.Context, p *process) bool {
 		r.log.Warn("envoy works with small pages", "pid", p.pid, "why", err)
 		return false
 	}
+	n, err := hugepage.InUse(p.pid)
 	r.log.Debug("envoy works with huge pages", "pid", p.pid, "megabytes", n>>20)
-	return true
+	return err == nil
 }
 
 // resident returns the bytes of a process that are in memory.

@@ -50,38 +50,51 @@ func Asked() bool {
 	return err == nil && strings.Contains(string(text), "[madvise]") && os.Getpagesize() == small
 }
 
+// InUse returns the bytes of a process's own memory that are in huge pages.
+//
+// Source: proc_pid_smaps_rollup(5): "AnonHugePages: 49152 kB".
+func InUse(pid int) (int64, error) {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/smaps_rollup", pid))
+	if err != nil {
+		return 0, err
+	}
+	for line := range strings.Lines(string(text)) {
+		if rest, ok := strings.CutPrefix(line, "AnonHugePages:"); ok {
+			n, err := strconv.ParseInt(strings.TrimSuffix(strings.TrimSpace(rest), " kB"), 10, 64)
+			return n << 10, err
+		}
+	}
+	return 0, fmt.Errorf("the kernel does not say how much of process %d is in huge pages", pid)
+}
+
 // Collapse puts the dense memory of a process into huge pages, slowly: the process
-// waits a moment for each of them, and works on in between. It returns the bytes that
-// are in huge pages by then, and ErrUnavailable if the kernel is too old or this
-// process lacks CAP_SYS_NICE.
-func Collapse(ctx context.Context, pid int) (int64, error) {
+// waits a moment for each of them, and works on in between. It returns ErrUnavailable
+// if the kernel is too old or this process lacks CAP_SYS_NICE.
+func Collapse(ctx context.Context, pid int) error {
 	handle, err := unix.PidfdOpen(pid, 0)
 	if err != nil {
-		return 0, fmt.Errorf("open process %d: %w", pid, err)
+		return fmt.Errorf("open process %d: %w", pid, err)
 	}
 	defer unix.Close(handle)
 	pages, err := densePages(pid)
 	if err != nil {
-		return 0, fmt.Errorf("read the memory map of process %d: %w", pid, err)
+		return fmt.Errorf("read the memory map of process %d: %w", pid, err)
 	}
-	var done int64
 	for _, at := range pages {
 		start := time.Now()
 		switch err := collapse(handle, at); {
-		case err == nil:
-			done += Size
 		case errors.Is(err, unix.EPERM):
-			return done, fmt.Errorf("%w: this needs CAP_SYS_NICE", ErrUnavailable)
+			return fmt.Errorf("%w: this needs CAP_SYS_NICE", ErrUnavailable)
 		case errors.Is(err, unix.ENOSYS):
-			return done, fmt.Errorf("%w: this needs Linux 6.1", ErrUnavailable)
+			return fmt.Errorf("%w: this needs Linux 6.1", ErrUnavailable)
 		case errors.Is(err, unix.ESRCH):
-			return done, fmt.Errorf("process %d is gone: %w", pid, err)
-		} // else this page cannot be had now
+			return fmt.Errorf("process %d is gone: %w", pid, err)
+		} // any other: this page cannot be had now
 		if !rest(ctx, 3*time.Since(start)) {
-			return done, ctx.Err()
+			return ctx.Err()
 		}
 	}
-	return done, nil
+	return nil
 }
 
 // rest waits, and reports whether ctx goes on.
