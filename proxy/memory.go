@@ -13,10 +13,10 @@ import (
 )
 
 const (
-	// memoryPoll is how often the size of an Envoy is looked at, memoryGrown by how
-	// many bytes it has to have grown before its memory is worth another look, and
-	// memoryStill by how many it may grow from one look to the next: who is being
-	// configured is left alone.
+	// memoryPoll is how often the size of an Envoy is looked at once it is live,
+	// memoryGrown by how many bytes it has to have grown before its memory is worth
+	// another look, and memoryStill by how many it may grow from one look to the
+	// next: who is busy growing is left alone.
 	memoryPoll  = time.Second
 	memoryGrown = 4 << 20
 	memoryStill = 1 << 20
@@ -38,10 +38,11 @@ func (r *runner) widen(p *process) {
 	}()
 	go func() {
 		defer cancel()
+		memory := hugepage.MemoryOf(p.pid)
 		for size, last := int64(0), int64(0); ctx.Err() == nil; {
 			now, err := resident(p.pid)
-			if err == nil && now >= size+memoryGrown && now < last+memoryStill {
-				if !r.collapse(ctx, p) {
+			if err == nil && (size == 0 || now >= size+memoryGrown && now < last+memoryStill) {
+				if !r.collapse(ctx, p, memory) {
 					return
 				}
 				size, _ = resident(p.pid)
@@ -57,8 +58,8 @@ func (r *runner) widen(p *process) {
 
 // collapse puts the memory of p into huge pages, and reports whether that may be
 // tried again.
-func (r *runner) collapse(ctx context.Context, p *process) bool {
-	err := hugepage.Collapse(ctx, p.pid)
+func (r *runner) collapse(ctx context.Context, p *process, memory *hugepage.Memory) bool {
+	err := memory.Collapse(ctx)
 	switch {
 	case ctx.Err() != nil:
 		return false

@@ -67,30 +67,46 @@ func InUse(pid int) (int64, error) {
 	return 0, fmt.Errorf("the kernel does not say how much of process %d is in huge pages", pid)
 }
 
-// Collapse puts the dense memory of a process into huge pages, slowly: the process
-// waits a moment for each of them, and works on in between. It returns ErrUnavailable
-// if the kernel is too old or this process lacks CAP_SYS_NICE.
-func Collapse(ctx context.Context, pid int) error {
-	handle, err := unix.PidfdOpen(pid, 0)
+// Memory is the memory of another process. It is for one goroutine at a time.
+type Memory struct {
+	pid int
+	// asked are the huge pages that were made, by address. Asking again would be in
+	// vain, and cost as much.
+	asked map[uint64]bool
+}
+
+// MemoryOf returns the memory of a process.
+func MemoryOf(pid int) *Memory { return &Memory{pid: pid, asked: map[uint64]bool{}} }
+
+// Collapse puts the dense memory that is new since the last call into huge pages.
+// It rests after each for as long as it took. It returns ErrUnavailable if the kernel is
+// too old or this process lacks CAP_SYS_NICE.
+func (m *Memory) Collapse(ctx context.Context) error {
+	handle, err := unix.PidfdOpen(m.pid, 0)
 	if err != nil {
-		return fmt.Errorf("open process %d: %w", pid, err)
+		return fmt.Errorf("open process %d: %w", m.pid, err)
 	}
 	defer unix.Close(handle)
-	pages, err := densePages(pid)
+	pages, err := densePages(m.pid)
 	if err != nil {
-		return fmt.Errorf("read the memory map of process %d: %w", pid, err)
+		return fmt.Errorf("read the memory map of process %d: %w", m.pid, err)
 	}
 	for _, at := range pages {
+		if m.asked[at] {
+			continue
+		}
 		start := time.Now()
 		switch err := collapse(handle, at); {
+		case err == nil:
+			m.asked[at] = true
 		case errors.Is(err, unix.EPERM):
 			return fmt.Errorf("%w: this needs CAP_SYS_NICE", ErrUnavailable)
 		case errors.Is(err, unix.ENOSYS):
 			return fmt.Errorf("%w: this needs Linux 6.1", ErrUnavailable)
 		case errors.Is(err, unix.ESRCH):
-			return fmt.Errorf("process %d is gone: %w", pid, err)
+			return fmt.Errorf("process %d is gone: %w", m.pid, err)
 		} // any other: this page cannot be had now
-		if !rest(ctx, 3*time.Since(start)) {
+		if !rest(ctx, time.Since(start)) {
 			return ctx.Err()
 		}
 	}
