@@ -30,15 +30,14 @@ type ACME struct {
 // it does.
 func (rs *rules) unmanageable(t *model.ServerTLS, host string) string {
 	acme := rs.fleet.ACME
-	onDemand := t.IssueOnDemand && strings.HasPrefix(host, "*")
 	switch {
 	case t.Automation == model.AutomationImplied && (acme == nil || !acme.Implied):
 		return fmt.Sprintf("no certificate is named, so host %q is closed; give the server a credentialName, or get certificates automatically with --acme-email or the annotation sluice.dev/tls: auto", host)
 	case acme == nil:
 		return fmt.Sprintf("automatic certificates are not available here, so host %q is closed; name a certificate", host)
-	case onDemand && host == "*" && len(t.Allowed) == 0 && !acme.Asks:
+	case t.IssuesBelow(host) && host == "*" && len(t.Allowed) == 0 && !acme.Asks:
 		return `the host "*" would let anybody order certificates for any name, so it is closed; say for which with the annotation sluice.dev/tls-allow, or who is asked with --acme-ask, or write the hosts`
-	case onDemand:
+	case t.IssuesBelow(host):
 		return ""
 	case host == "*":
 		return `the host "*" is no name that an authority signs; write the names, or give the server a certificate`
@@ -59,7 +58,7 @@ func (rs *rules) managedHostsOf(gw *model.Gateway) (out, issuers []string) {
 		for _, h := range s.Hosts {
 			switch {
 			case rs.unmanageable(s.TLS, h.DNS) != "":
-			case s.TLS.IssueOnDemand && strings.HasPrefix(h.DNS, "*"):
+			case s.TLS.IssuesBelow(h.DNS):
 				issuers = append(issuers, h.DNS)
 			default:
 				out = append(out, h.DNS)

@@ -18,7 +18,7 @@ import (
 // demand, and reports to its author what stands against it.
 func (rs *rules) issuesBelow(rd *graph.Reader, c *chain, key sniKey) bool {
 	t := c.server.TLS
-	if !t.IssueOnDemand || !strings.HasPrefix(key.host, "*") || rs.unmanageable(t, key.host) != "" {
+	if !t.IssuesBelow(key.host) || rs.unmanageable(t, key.host) != "" {
 		return false
 	}
 	var why string

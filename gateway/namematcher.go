@@ -42,16 +42,15 @@ func matchNames(l *listenerv3.Listener, challenged []string) {
 			chains[name] = c.GetName()
 		}
 	}
-	next := chains.choose(onDemandName)
+	chains["*"] = onDemandName
+	next := chains.choose()
 	if len(challenged) > 0 {
-		validated, rest := maps.Clone(chains), onDemandName
+		validated := maps.Clone(chains)
 		for _, host := range challenged {
-			if validated[host] = challengeChainName; host == "*" {
-				rest = challengeChainName
-			}
+			validated[host] = challengeChainName
 		}
 		// Envoy compares the whole list of protocols, each in quotes.
-		protocol := map[string]*xdsmatcherv3.Matcher_OnMatch{"'" + acmeALPN + "'": validated.choose(rest)}
+		protocol := map[string]*xdsmatcherv3.Matcher_OnMatch{"'" + acmeALPN + "'": validated.choose()}
 		next = toMatcher(tree(&networkv3.ApplicationProtocolInput{}, protocol, next))
 	}
 	l.FilterChains = append(l.FilterChains, &listenerv3.FilterChain{Name: refusedName})
@@ -61,12 +60,12 @@ func matchNames(l *listenerv3.Listener, challenged []string) {
 }
 
 // nameChains are the names of chains by the server names that choose them: exact
-// ones and "*.example.com".
+// ones, "*.example.com", and "*" for the rest.
 type nameChains map[string]string
 
 // choose returns what finds the chain of a server name: the exact one, the longest
-// wildcard, or rest.
-func (n nameChains) choose(rest string) *xdsmatcherv3.Matcher_OnMatch {
+// wildcard, or the rest.
+func (n nameChains) choose() *xdsmatcherv3.Matcher_OnMatch {
 	exact := map[string]*xdsmatcherv3.Matcher_OnMatch{}
 	var wild []*xdsmatcherv3.Matcher_MatcherList_FieldMatcher
 	for _, name := range slices.Sorted(maps.Keys(n)) {
@@ -80,7 +79,7 @@ func (n nameChains) choose(rest string) *xdsmatcherv3.Matcher_OnMatch {
 	slices.SortStableFunc(wild, func(a, b *xdsmatcherv3.Matcher_MatcherList_FieldMatcher) int {
 		return len(suffixIn(b)) - len(suffixIn(a)) // longest first
 	})
-	next := toChain(rest)
+	next := toChain(n["*"])
 	if len(wild) > 0 {
 		next = toMatcher(list(wild, next))
 	}

@@ -3,6 +3,7 @@ package model
 import (
 	"iter"
 	"net"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -138,6 +139,24 @@ type Bind struct {
 // String returns host:port, as people write it.
 func (b Bind) String() string {
 	return net.JoinHostPort(b.Address, strconv.FormatUint(uint64(b.Port), 10))
+}
+
+// IsLabel reports whether s is one part of a host name, in lower case.
+//
+// Source: RFC 1123 section 2.1, as Kubernetes has it.
+func IsLabel(s string) bool {
+	return s != "" && len(s) <= 63 && s[0] != '-' && s[len(s)-1] != '-' &&
+		strings.Trim(s, "abcdefghijklmnopqrstuvwxyz0123456789-") == ""
+}
+
+// LongestHostName is how many characters the name of a host may have.
+//
+// Source: RFC 1035 section 2.3.4, as text.
+const LongestHostName = 253
+
+// IsHostName reports whether s is a name of a host, in lower case and no wildcard.
+func IsHostName(s string) bool {
+	return len(s) <= LongestHostName && !slices.ContainsFunc(strings.Split(s, "."), func(label string) bool { return !IsLabel(label) })
 }
 
 // Covers reports whether every host that narrow stands for is one that wide

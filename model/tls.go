@@ -94,6 +94,12 @@ const (
 	ChainLayoutOnDemand ChainLayout = "on-demand" // one chain that fetches certificates by name
 )
 
+// IssuesBelow reports whether a host of the server is a wildcard below which
+// certificates are ordered when clients ask for names.
+func (t *ServerTLS) IssuesBelow(host string) bool {
+	return t.IssueOnDemand && strings.HasPrefix(host, "*")
+}
+
 // Demands says what a client has to satisfy to reach the hosts of a server; "" for
 // mode SIMPLE with nothing restricted.
 func (t *ServerTLS) Demands() string {

@@ -204,20 +204,17 @@ func offlineACME(c *cli.Context) (*compile.ACME, error) {
 	if err != nil {
 		return nil, err
 	}
-	nowhere := netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), 0)
 	ask, err := askURLOf(c)
 	if err != nil {
 		return nil, err
 	}
-	return &compile.ACME{HTTP: nowhere, TLSALPN: nowhere, Wildcards: o.DNS != nil, Implied: o.Email != "", Asks: ask != ""}, nil
+	nowhere := netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), 0)
+	return fleetACME(o, ask, nowhere, nowhere), nil
 }
 
-// fleetACME says what the compiler may count on.
-func fleetACME(m *acme.Manager, o runOptions) *compile.ACME {
-	return &compile.ACME{
-		HTTP: m.HTTPAddress(), TLSALPN: m.TLSALPNAddress(),
-		Wildcards: o.acme.DNS != nil, Implied: o.acme.Email != "", Asks: o.askURL != "",
-	}
+// fleetACME says what the compiler may count on, given where challenges are answered.
+func fleetACME(o acme.Options, askURL string, http, tlsALPN netip.AddrPort) *compile.ACME {
+	return &compile.ACME{HTTP: http, TLSALPN: tlsALPN, Wildcards: o.DNS != nil, Implied: o.Email != "", Asks: askURL != ""}
 }
 
 // askURLOf returns who is asked before a certificate is ordered on demand; "" is

@@ -107,7 +107,7 @@ func newGateway(ctx context.Context, o runOptions) (*gateway, error) {
 	if g.certs, err = newCertificates(certificateOptions{dataDir: o.dataDir, ticketDir: o.ticketDir, acme: o.acme, askURL: o.askURL, registerer: g.registry, log: o.log}); err != nil {
 		return nil, err
 	}
-	g.o.fleet.ACME = fleetACME(g.certs.acme, o)
+	g.o.fleet.ACME = fleetACME(o.acme, o.askURL, g.certs.acme.HTTPAddress(), g.certs.acme.TLSALPNAddress())
 	g.wire(envoy, socket)
 	return g, nil
 }

@@ -9,11 +9,11 @@
 package ondemand
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 	"maps"
 	"net/http"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -57,11 +57,11 @@ func (o Options) defaults() Options {
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		}
 	}
-	setDefault(&o.Patience, 12*time.Second)
-	setDefault(&o.Forget, time.Hour)
-	setDefault(&o.MaxNames, 10_000)
-	setDefault(&o.MaxWaiting, 100)
-	setDefault(&o.MaxFailing, 256)
+	o.Patience = cmp.Or(o.Patience, 12*time.Second)
+	o.Forget = cmp.Or(o.Forget, time.Hour)
+	o.MaxNames = cmp.Or(o.MaxNames, 10_000)
+	o.MaxWaiting = cmp.Or(o.MaxWaiting, 100)
+	o.MaxFailing = cmp.Or(o.MaxFailing, 256)
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
@@ -69,12 +69,6 @@ func (o Options) defaults() Options {
 		o.Now = time.Now
 	}
 	return o
-}
-
-func setDefault[T int | time.Duration](v *T, value T) {
-	if *v <= 0 {
-		*v = value
-	}
 }
 
 // state is how a name stands.
@@ -120,10 +114,14 @@ func New(o Options) *Gate {
 func (g *Gate) Rule(issuers []model.Issuer) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	clear(g.issuers)
+	rules := make(map[string]model.Issuer, len(issuers))
 	for _, i := range issuers {
-		g.issuers[i.Wildcard] = i
+		rules[i.Wildcard] = i
 	}
+	if maps.EqualFunc(rules, g.issuers, model.Issuer.Equal) {
+		return // nothing is asked for every name that becomes known
+	}
+	g.issuers = rules
 	g.give(func(name string, _ *entry) bool { return !g.allowed(name) })
 }
 
@@ -334,16 +332,11 @@ func (g *Gate) giveUp() {
 	g.give(func(_ string, e *entry) bool { return e.state == failing && g.o.Now().Sub(e.asked) > g.o.Forget })
 }
 
-// possible reports whether an authority could sign name: two labels or more, of
-// letters, digits and hyphens, the last not all digits.
+// possible reports whether an authority could sign name: a host name of two labels or
+// more, the last not all digits.
 //
-// Source: CA/Browser Forum Baseline Requirements 3.2.2.4; RFC 1035 section 2.3.4.
+// Source: CA/Browser Forum Baseline Requirements 3.2.2.4.
 func possible(name string) bool {
-	labels := strings.Split(name, ".")
-	if len(name) > 253 || len(labels) < 2 || strings.Trim(labels[len(labels)-1], "0123456789") == "" {
-		return false
-	}
-	return !slices.ContainsFunc(labels, func(l string) bool {
-		return l == "" || len(l) > 63 || l[0] == '-' || l[len(l)-1] == '-' || strings.Trim(l, "abcdefghijklmnopqrstuvwxyz0123456789-") != ""
-	})
+	last := strings.LastIndexByte(name, '.')
+	return model.IsHostName(name) && last >= 0 && strings.Trim(name[last+1:], "0123456789") != ""
 }

@@ -62,7 +62,7 @@ func ParseVisibility(words []string, own string) (model.Visibility, []Fault) {
 			continue
 		case word == ".":
 			word = own
-		case !isNamespace(word):
+		case !model.IsLabel(word):
 			faults = append(faults, Fault{i, quote(word) + ` names no namespace and is left out; write a name, "." for the object's own, "*" for all or "~" for none`})
 			continue
 		}
@@ -75,13 +75,6 @@ func ParseVisibility(words []string, own string) (model.Visibility, []Fault) {
 	}
 	slices.Sort(visible)
 	return visible, faults
-}
-
-// isNamespace reports whether s is a name of a namespace. Source: RFC 1123
-// section 2.1, as Kubernetes has it.
-func isNamespace(s string) bool {
-	return s != "" && len(s) <= 63 && s[0] != '-' && s[len(s)-1] != '-' &&
-		strings.Trim(s, "abcdefghijklmnopqrstuvwxyz0123456789-") == ""
 }
 
 // ParseProxyProtocol reads from whom the PROXY protocol is taken: "*" for

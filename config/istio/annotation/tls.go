@@ -36,7 +36,7 @@ func ParseTLS(text string) (way Issuance, fault string) {
 func ParseTLSAllow(text string) (hosts, faults []string) {
 	for word := range strings.SplitSeq(text, ",") {
 		word = strings.ToLower(strings.TrimSpace(word))
-		if !isWildcardOrName(word) {
+		if len(word) > model.LongestHostName || !model.IsHostName(strings.TrimPrefix(word, "*.")) {
 			faults = append(faults, quote(word)+` is no host and allows nothing; write names or wildcards between commas: "shop.example.com, *.example.org"`)
 			continue
 		}
@@ -66,11 +66,4 @@ func ParseHTTP3(text string) (enabled bool, fault string) {
 		return false, quote(text) + ` is neither "true" nor "false" and HTTP/3 is not served; write one of them`
 	}
 	return text == "true", ""
-}
-
-// isWildcardOrName reports whether s is the name of a host or a wildcard of them, in
-// lower case.
-func isWildcardOrName(s string) bool {
-	const longest = 253 // RFC 1035 section 2.3.4, as text
-	return len(s) <= longest && !slices.ContainsFunc(strings.Split(strings.TrimPrefix(s, "*."), "."), func(label string) bool { return !isNamespace(label) })
 }
