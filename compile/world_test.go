@@ -79,7 +79,7 @@ func (w world) ref(group, kind string) model.Ref {
 }
 
 func (w world) meta(r model.Ref) model.Meta {
-	m := model.Meta{Ref: r, Order: model.Order{Path: fmt.Sprintf("%s-%s.yaml", r.Kind, r.Name), Index: w.r.IntN(2)}}
+	m := model.Meta{Ref: r, Seen: uint64(w.r.IntN(3) * w.r.IntN(2)), Order: model.Order{Path: fmt.Sprintf("%s-%s.yaml", r.Kind, r.Name), Index: w.r.IntN(2)}}
 	if w.some(0.2) {
 		m.Created = time.Unix(int64(w.r.IntN(4)), 0).UTC()
 	}

@@ -8,6 +8,10 @@ import (
 )
 
 func TestOlder(t *testing.T) {
+	seen := func(n uint64, m *Meta) *Meta {
+		m.Seen = n
+		return m
+	}
 	at := func(sec int64, path string, index int, name string) *Meta {
 		m := &Meta{Order: Order{path, index}, Ref: Ref{Namespace: "d", Name: name}}
 		if sec > 0 {
@@ -18,6 +22,8 @@ func TestOlder(t *testing.T) {
 	want := []*Meta{
 		at(0, "a", 0, "z"), at(0, "a", 1, "a"), at(0, "b", 0, "a"), // without a time: by place
 		at(1, "", 0, "b"), at(2, "", 0, "a"), at(2, "", 0, "c"), // then by time, then by name
+		// what came later never wins, whatever it is called and says of itself
+		seen(1, at(0, "b", 0, "z")), seen(1, at(1, "a", 0, "a")), seen(2, at(0, "a", 0, "a")), seen(2, at(0, "b", 0, "a")),
 	}
 	got := slices.Clone(want)
 	slices.Reverse(got)

@@ -42,7 +42,12 @@ func (r Ref) Compare(o Ref) int {
 
 // Meta is what every declared object carries.
 type Meta struct {
-	Ref         Ref
+	Ref Ref
+	// Seen counts up with what its source met: an object that came while another
+	// was there has the larger number. Objects of one first look share theirs; 0
+	// where nobody counts. It says nothing of what the object is: two versions of
+	// one object that differ in nothing else are equal.
+	Seen        uint64
 	Created     time.Time // creationTimestamp; zero when the object has none
 	Order       Order     // tie break of objects from files
 	Labels      map[string]string
@@ -56,12 +61,12 @@ type Order struct {
 	Index int
 }
 
-// Older reports whether m takes precedence over o: earlier creation first,
-// then place among files, then name, then namespace.
+// Older reports whether m takes precedence over o: who was there first, then
+// earlier creation, then place among files, then name, then namespace.
 //
-// Source: Istio sorts by creationTimestamp, name, namespace; an object without
-// a timestamp counts as older than one with, so a folder without timestamps is
-// ordered by path alone.
+// Source: decision 0010. Istio sorts by creationTimestamp, name, namespace; an
+// object without a timestamp counts as older than one with, so what a folder
+// without timestamps held from the start is ordered by path alone.
 func (m *Meta) Older(o *Meta) bool {
 	return m.Compare(o) < 0
 }
@@ -69,6 +74,7 @@ func (m *Meta) Older(o *Meta) bool {
 // Compare is the total order behind [Meta.Older].
 func (m *Meta) Compare(o *Meta) int {
 	return cmp.Or(
+		cmp.Compare(m.Seen, o.Seen),
 		m.Created.Compare(o.Created),
 		strings.Compare(m.Order.Path, o.Order.Path),
 		cmp.Compare(m.Order.Index, o.Order.Index),
