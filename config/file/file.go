@@ -67,6 +67,7 @@ type Source struct {
 	opts   Options
 	reader *reader
 	hold   time.Duration // removalHold, longer in tests
+	looks  chan chan struct{}
 
 	mu      sync.Mutex // guards ledger, what it holds, and located
 	ledger  *ledger
@@ -91,6 +92,7 @@ func New(opts Options) *Source {
 		opts:   opts,
 		reader: &reader{maxBytes: opts.MaxFileBytes, now: opts.Now},
 		hold:   removalHold,
+		looks:  make(chan chan struct{}),
 		ledger: newLedger(),
 	}
 }
@@ -168,6 +170,7 @@ func (s *Source) Run(ctx context.Context, steps chan<- config.Step) error {
 
 	l.change(t.start())
 	for {
+		l.answer()
 		var out chan<- config.Step
 		if l.ready {
 			out = steps
@@ -181,6 +184,8 @@ func (s *Source) Run(ctx context.Context, steps chan<- config.Step) error {
 			return nil
 		case out <- l.step:
 			l.sent()
+		case done := <-s.looks:
+			l.look(done)
 		case ev := <-w.events():
 			l.events(ev)
 		case err := <-w.lost():
@@ -204,6 +209,7 @@ type loop struct {
 	ready bool        // step is to be sent
 	timer *time.Timer // runs while files are leaving
 	first time.Time   // when the first of them vanished
+	looks []*look     // calls to answer
 }
 
 // roundLimit bounds how often a step is put off for events that came while its

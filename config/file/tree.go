@@ -28,6 +28,7 @@ type tree struct {
 	lock     func(func()) // runs a change of the ledger
 	log      *slog.Logger
 	later    []visit             // what the running rescan has still to look at
+	rescans  int                 // that have begun
 	returned map[*root]*homecome // arguments that were gone and are back
 }
 
@@ -131,6 +132,7 @@ func (t *tree) rescan() {
 	if len(t.later) > 0 {
 		return
 	}
+	t.rescans++
 	for _, r := range t.roots {
 		t.later = append(t.later, visit{key: key{r, ""}, rescan: true})
 	}
