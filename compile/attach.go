@@ -208,12 +208,12 @@ func (rs *rules) hostOwner(rd *graph.Reader, bind model.Bind, h model.ServerHost
 func (rs *rules) attachRouteSet(rd *graph.Reader, set *model.RouteSet) (a attached) {
 	if len(set.Gateways) > 0 && !set.ExportTo.Shows(rs.fleet.Namespace) {
 		a.faults = append(a.faults, model.Problem{
-			Object: set.Ref, Field: "spec.exportTo", Reason: model.ReasonNotVisible, Severity: model.SeverityError,
+			Object: set.Ref, Field: "spec.exportTo", Reason: model.ReasonNotVisible, Severity: model.SeverityWarning,
 			Message: fmt.Sprintf("it is not exported to namespace %s, in which the gateway runs, so nothing of it is served; add %q to exportTo", rs.fleet.Namespace, rs.fleet.Namespace),
 		})
 		return a
 	}
-	p := placement{set: set, placed: make([]bool, len(set.Hosts))}
+	p := newPlacement(set)
 	found := false
 	for i, g := range set.Gateways {
 		gw, ok := rs.objects.Read(rd, gatewayObject(g)).(*model.Gateway)
@@ -238,50 +238,33 @@ func (rs *rules) attachRouteSet(rd *graph.Reader, set *model.RouteSet) (a attach
 	return a
 }
 
-// placement is a route set on its way to the servers of a gateway.
-type placement struct {
-	set     *model.RouteSet
-	gateway *model.Gateway
-	placed  []bool // by host of the set
-}
-
-func (p placement) faults() (out []model.Problem) {
-	for i, ok := range p.placed {
-		if !ok {
-			out = append(out, model.Problem{
-				Object: p.set.Ref, Field: fmt.Sprintf("spec.hosts[%d]", i), Reason: model.ReasonHostNotInGateway, Severity: model.SeverityError,
-				Message: fmt.Sprintf("no server of its gateways serves host %q to namespace %s; add it to the hosts of a server", p.set.Hosts[i], p.set.Ref.Namespace),
-			})
-		}
-	}
-	return out
-}
-
 func gatewayObject(g model.GatewayRef) model.Ref {
 	return model.Ref{Group: "networking.istio.io", Kind: "Gateway", Namespace: g.Namespace, Name: g.Name}
 }
 
 func (rs *rules) attachServer(rd *graph.Reader, p placement, s *model.Server) (out []attachment) {
 	kind := rs.class.Read(rd, s.Bind).kind
-	if kindOf(s) != kind {
-		return nil // reported on the gateway
-	}
 	for _, sh := range s.Hosts {
 		if sh.Namespace != "" && sh.Namespace != p.set.Ref.Namespace {
 			continue
 		}
+		p.meetNames(s, sh.DNS)
 		owned := kind != gateway.KindHTTP
 		for i, h := range p.set.Hosts {
 			narrow, ok := model.Narrower(h, sh.DNS)
 			if !ok {
 				continue
 			}
+			p.meet(i, s)
+			if kindOf(s) != kind {
+				continue // reported on the gateway
+			}
 			if !owned && rs.hostOwner(rd, s.Bind, sh) != p.gateway.Ref {
 				break // reported on the gateway
 			}
 			owned = true
 			if at, ok := rs.attachHost(rd, p, spot{s, sh.DNS, narrow}); ok {
-				p.placed[i] = true
+				p.fates[i].placed = true
 				out = append(out, at)
 			}
 		}
@@ -304,11 +287,11 @@ func (rs *rules) attachHost(rd *graph.Reader, p placement, at spot) (attachment,
 	if isHTTP(s) {
 		home, ok := rs.homeOf(rd, s, at.name)
 		out.table, out.host, out.redirect = home, at.host, s.HTTPSRedirect && s.TLS == nil
-		return out, ok && rs.reachable(rd, home, at.host) && (s.TLS == nil || len(p.set.HTTP) > 0)
+		return out, ok && rs.reachable(rd, home, at.host) && p.follows(s)
 	}
 	if s.TLS != nil && rs.coveringOwner(rd, s.Bind, at.host).server != s {
 		return out, false
 	}
 	out.stream = true
-	return out, len(p.set.TCP)+len(p.set.TLS) > 0
+	return out, p.follows(s)
 }

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/sluicegw/sluice/config"
+	"github.com/sluicegw/sluice/config/unread"
 	"github.com/sluicegw/sluice/model"
 	"github.com/sluicegw/sluice/tls"
 )
@@ -151,10 +152,7 @@ func (c *Compiler) decode(o config.Object) (v model.Value, problems []model.Prob
 	}
 	kind, ok := c.options.Kinds[config.GroupKind{Group: group, Kind: o.Ref.Kind}]
 	if !ok {
-		return nil, []model.Problem{{
-			Object: o.Ref, Field: "kind", Reason: model.ReasonUnknownKind, Severity: model.SeverityError,
-			Message: fmt.Sprintf("%s of %q is not a kind that Sluice reads; known are %s", o.Ref.Kind, o.APIVersion, c.knownKinds()),
-		}}
+		return nil, []model.Problem{unread.Problem(o, c.options.Kinds)}
 	}
 	if !slices.Contains(kind.Versions, version) {
 		return nil, []model.Problem{{
@@ -172,15 +170,6 @@ func (c *Compiler) decode(o config.Object) (v model.Value, problems []model.Prob
 		}
 	}()
 	return kind.Decode(o)
-}
-
-func (c *Compiler) knownKinds() string {
-	var names []string
-	for gk := range c.options.Kinds {
-		names = append(names, gk.Kind)
-	}
-	slices.Sort(names)
-	return strings.Join(slices.Compact(names), ", ")
 }
 
 // settle runs the rules and gathers what came of it.

@@ -14,6 +14,9 @@ const (
 	SeverityError Severity = "error"
 	// SeverityWarning: the object is served as written, but likely not as meant.
 	SeverityWarning Severity = "warning"
+	// SeverityNote: nothing is wrong; a part of what was declared is not for
+	// Sluice, or not yet.
+	SeverityNote Severity = "note"
 )
 
 // Problem is a fault of the user, as a value: what is wrong, where, and what to

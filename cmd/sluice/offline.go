@@ -89,7 +89,7 @@ func validateCommand() *cli.Command {
 	return &cli.Command{
 		Name: "validate", Usage: "check folders and print every problem", ArgsUsage: "DIR...",
 		Description: "Prints one line a problem, as file:line: Kind namespace/name: field: message,\n" +
-			"and exits with 1 if any of them is an error.\n\n" +
+			"and exits with 1 if any of them is an error, not a (warning) or a (note).\n\n" +
 			"Examples:\n  sluice validate examples/quickstart\n  sluice validate -o json routes/ services/",
 		Flags: append([]cli.Flag{outputFlag("text or json"), scopedAboveFlag(), namespaceFlag(), localityFlag(), labelsFlag()}, acmeFlags()...),
 		Action: func(c *cli.Context) error {
@@ -136,8 +136,8 @@ func problemLine(p model.Problem) string {
 		parts = append(parts, p.Field)
 	}
 	line := strings.Join(append(parts, p.Message), ": ")
-	if p.Severity == model.SeverityWarning {
-		line += " (warning)"
+	if p.Severity != model.SeverityError {
+		line += " (" + string(p.Severity) + ")"
 	}
 	return line
 }

@@ -237,6 +237,9 @@ func (p *pipeline) logProblems(source []model.Problem, reports []model.Report) {
 	n := 0
 	say := func(problems []model.Problem) {
 		for _, pr := range problems {
+			if pr.Severity == model.SeverityNote {
+				continue // it is in the status
+			}
 			if n++; n > logLimit {
 				continue
 			}
