@@ -40,6 +40,11 @@ func adminCall(ctx context.Context, socket, method, path string) (*http.Response
 func ask(socket, method, path string) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), adminTimeout)
 	defer cancel()
+	return askIn(ctx, socket, method, path)
+}
+
+// askIn is ask for as long as ctx lasts.
+func askIn(ctx context.Context, socket, method, path string) ([]byte, error) {
 	res, err := adminCall(ctx, socket, method, path)
 	if err != nil {
 		return nil, err
@@ -77,29 +82,71 @@ func askServerInfo(socket string) (serverInfo, error) {
 	return info, nil
 }
 
-// connectionStats are the gauges of open connections of all listeners,
-// connections that are still in their listener filters included.
-const connectionStats = `^listener[.].*[.]downstream_(pre_)?cx_active$`
+// work is what a process has to do for its clients; see [askWork].
+type work struct {
+	// connections of clients are open, those that are still in their listener
+	// filters included.
+	connections int
+	// streams are connections that carry bytes, requests those that are being
+	// received, served or upgraded.
+	streams, requests int
+	// unsent is how much of finished answers is still on its way to a client:
+	// bytes of connections, streams of HTTP/2.
+	unsent int
+}
 
-// askConnections counts the open connections of clients; those to the admin
-// interface are not any.
-func askConnections(socket string) (int, error) {
-	body, err := ask(socket, http.MethodGet, "/stats?filter="+url.QueryEscape(connectionStats))
+// idle says whether nobody would lose anything if the process ended now.
+func (w work) idle() bool { return w.streams == 0 && w.requests == 0 && w.unsent == 0 }
+
+// workStats are the gauges that a work is made of. A request of HTTP is over for
+// its connection manager when its codec has all of the answer, which may be long
+// before the client has.
+const workStats = `^listener[.].*[.]downstream_(pre_)?cx_active$` +
+	`|^http[.][^.]*[.]downstream_(cx_active|rq_active|cx_tx_bytes_buffered)$` +
+	`|^http2[.](streams_active|pending_send_bytes)$`
+
+// askWork asks what a process has to do; what it does for its admin interface is
+// not counted. Each connection that is not one of a connection manager of HTTP
+// carries bytes.
+func askWork(socket string) (work, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), adminTimeout)
+	defer cancel()
+	var w work
+	err := askStats(ctx, socket, workStats, func(name string, n int) {
+		switch what := name[strings.LastIndexByte(name, '.')+1:]; {
+		case what == "downstream_pre_cx_active":
+			w.connections += n
+		case what == "downstream_cx_active" && strings.HasPrefix(name, "http."):
+			w.streams -= n
+		case what == "downstream_cx_active":
+			w.connections += n
+			w.streams += n
+		case what == "downstream_rq_active":
+			w.requests += n
+		default:
+			w.unsent += n
+		}
+	})
+	return w, err
+}
+
+// askStats asks for the stats whose names fit a pattern; those of the admin
+// interface and of single worker threads are left out.
+func askStats(ctx context.Context, socket, pattern string, each func(name string, value int)) error {
+	body, err := askIn(ctx, socket, http.MethodGet, "/stats?filter="+url.QueryEscape(pattern))
 	if err != nil {
-		return 0, err
+		return err
 	}
-	total := 0
 	for line := range strings.Lines(string(body)) {
 		name, value, ok := strings.Cut(strings.TrimSpace(line), ": ")
-		// Each connection also shows in the gauge of its worker thread.
-		if !ok || strings.HasPrefix(name, "listener.admin.") || strings.Contains(name, ".worker_") {
+		if !ok || strings.HasPrefix(name, "listener.admin.") || strings.HasPrefix(name, "http.admin.") || strings.Contains(name, ".worker_") {
 			continue
 		}
 		n, err := strconv.Atoi(value)
 		if err != nil {
-			return 0, fmt.Errorf("read envoy's %s: %w", name, err)
+			return fmt.Errorf("read envoy's %s: %w", name, err)
 		}
-		total += n
+		each(name, n)
 	}
-	return total, nil
+	return nil
 }

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -105,18 +106,25 @@ func adopt(ctx context.Context, r record, d *dataDir) (*process, error) {
 // startTime returns when a process started, in clock ticks since boot, and
 // false if there is none or only its zombie is left.
 func startTime(pid int) (uint64, bool) {
-	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	if err != nil {
-		return 0, false
-	}
-	// The name, field 2, is in parentheses and may hold anything.
-	_, rest, ok := strings.Cut(string(raw[strings.LastIndexByte(string(raw), ')')+1:]), " ")
-	fields := strings.Fields(rest)
-	if !ok || len(fields) < 20 || fields[0] == "Z" || fields[0] == "X" {
+	fields := stat(pid)
+	if len(fields) < 20 || fields[0] == "Z" || fields[0] == "X" {
 		return 0, false
 	}
 	n, err := strconv.ParseUint(fields[19], 10, 64)
 	return n, err == nil
+}
+
+// stat returns what the kernel knows of a process, from its state on; none if
+// there is no such process.
+//
+// Source: proc_pid_stat(5): field 3 is the state, 22 the start.
+func stat(pid int) []string {
+	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return nil
+	}
+	// The name, field 2, is in parentheses and may hold anything.
+	return strings.Fields(string(raw[bytes.LastIndexByte(raw, ')')+1:]))
 }
 
 // bootID tells one boot of this machine from another; empty if unknown.

@@ -32,6 +32,8 @@ type BootstrapInput struct {
 	// XDSSocket and AdminSocket are paths of unix sockets: where Envoy finds
 	// the xDS server, and where it opens its admin interface (owner only).
 	XDSSocket, AdminSocket string
+	// DrainFile is the path of a file that holds 0, and 1 once the proxy drains.
+	DrainFile string
 	// Settings give MaxHeapBytes and MaxConnections; 0 means no limit.
 	Settings model.Settings
 	// Locality is where the proxy runs; zero when nobody said.
@@ -61,7 +63,7 @@ func Bootstrap(in BootstrapInput) *bootstrapv3.Bootstrap {
 		StatsConfig:         statsConfig(),
 		DeferredStatOptions: &bootstrapv3.Bootstrap_DeferredStatOptions{EnableDeferredCreationStats: true},
 		LayeredRuntime:      layeredRuntime(),
-		OverloadManager:     overloadManager(in.Settings),
+		OverloadManager:     overloadManager(in),
 	}
 	if in.Locality != (model.Locality{}) {
 		locate(b, in.Locality)
@@ -188,6 +190,7 @@ func statsConfig() *metricsv3.StatsConfig {
 	keep := []*matcherv3.StringMatcher{
 		prefix("server."), prefix("listener_manager."), prefix("cluster_manager."), prefix("control_plane."),
 		prefix("main_thread."), prefix("overload."),
+		regex(`^http2[.](streams_active|pending_send_bytes)$`),
 		regex(`^listener[.].*[.](downstream_(pre_)?cx_(active|total|overflow|timeout|overload_reject|transport_socket_connect_timeout)|downstream_global_cx_overflow|no_filter_chain_match|http[.].*|ssl[.](handshake|connection_error|no_certificate|fail_verify_.*))$`),
 		regex(`^http[.][^.]*[.](downstream|no_route|rs_too|tracing).*`),
 		regex(`^cluster[.][^.]*[.](upstream_rq_total|upstream_rq_[1-5]xx|upstream_rq_active|upstream_cx_active|upstream_cx_connect_fail|upstream_rq_time|membership_healthy|membership_total)$`),

@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -26,7 +27,7 @@ func TestBootstrap(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			in := BootstrapInput{
 				NodeID: "machine-1", Cluster: "default", XDSSocket: "/run/sluice/xds.sock",
-				AdminSocket: "/run/sluice/envoy-0.sock", Settings: settings,
+				AdminSocket: "/run/sluice/envoy-0.sock", DrainFile: "/run/sluice/envoy-0.drain", Settings: settings,
 			}
 			if name == "runs-in-a-zone" {
 				in.Locality = model.Locality{Region: "north", Zone: "a"}
@@ -51,7 +52,14 @@ func TestBootstrap(t *testing.T) {
 			if diff := cmp.Diff(string(want), string(got)); diff != "" {
 				t.Errorf("bootstrap (-want +got):\n%s", diff)
 			}
-			out, err := exec.Command(envoytest.Binary(t), "--mode", "validate", "--log-level", "warning", "-c", golden).CombinedOutput()
+			// Envoy watches the file, so it has to be there.
+			dir := t.TempDir()
+			there := filepath.Join(dir, "envoy.json")
+			text := strings.ReplaceAll(string(got), in.DrainFile, filepath.Join(dir, "drain"))
+			if err := os.WriteFile(there, []byte(text), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			out, err := exec.Command(envoytest.Binary(t), "--mode", "validate", "--log-level", "warning", "-c", there).CombinedOutput()
 			if err != nil {
 				t.Errorf("envoy refuses it: %v\n%s", err, out)
 			}

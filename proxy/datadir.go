@@ -62,6 +62,9 @@ func (d *dataDir) adminSocket(epoch int) string { return d.file(fmt.Sprintf("env
 
 func (d *dataDir) bootstrap(epoch int) string { return d.file(fmt.Sprintf("envoy-%d.json", epoch)) }
 
+// drainFile holds 1 once an epoch drains; see overloadManager.
+func (d *dataDir) drainFile(epoch int) string { return d.file(fmt.Sprintf("envoy-%d.drain", epoch)) }
+
 // write replaces a file in one step: readers see the old or the new one.
 func (d *dataDir) write(path string, content []byte) error {
 	tmp, err := os.CreateTemp(d.path, ".new-*")
@@ -86,6 +89,7 @@ func (d *dataDir) write(path string, content []byte) error {
 func (d *dataDir) forget(p *process, last bool) {
 	_ = os.Remove(p.admin)
 	_ = os.Remove(d.bootstrap(p.epoch))
+	_ = os.Remove(d.drainFile(p.epoch))
 	if p.baseID == 0 || !last {
 		return
 	}

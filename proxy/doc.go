@@ -26,6 +26,7 @@
 // for Envoy; see package hugepage.
 //
 // Files in the data directory, all of them owned by Sluice and its Envoy:
-// lock, pid, envoy-<epoch>.json (bootstrap), envoy-<epoch>.sock (admin), hot_*
-// (sockets of hot restart), base-id and envoy-state.json (with KeepEnvoy).
+// lock, pid, envoy-<epoch>.json (bootstrap), envoy-<epoch>.sock (admin),
+// envoy-<epoch>.drain (whether it drains), hot_* (sockets of hot restart), base-id
+// and envoy-state.json (with KeepEnvoy).
 package proxy

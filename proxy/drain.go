@@ -6,89 +6,123 @@ import (
 )
 
 const (
-	// drainPoll is how often the open connections are counted.
+	// drainPoll is how often the work of a draining Envoy is looked at.
 	drainPoll = 50 * time.Millisecond
-	// acceptMost is how long a draining Envoy accepts connections at most:
-	// long enough for a load balancer in front to see the health check fail.
-	acceptMost = 10 * time.Second
+	// tellTime is how long a draining Envoy goes on accepting while it tells its
+	// clients to leave: those that use their connection with the next answer, idle
+	// ones when their timer ends, which is idleShortest then, after the overload
+	// manager has seen that Envoy drains.
+	tellTime = idleShortest + overloadRefresh + 250*time.Millisecond
+	// settleTime is how long nothing may have happened before Envoy ends: a
+	// connection may have been accepted at the last moment.
+	settleTime = 250 * time.Millisecond
+	// mergeTime is how old the stats of an epoch before may be, which the epoch
+	// that took over shows among its own: it fetches them every five seconds.
+	mergeTime = 5 * time.Second
 )
 
-// drain lets the connections of a live process finish: answers tell their
-// clients to close, then the listeners stop accepting, and it returns when no
-// connection is left or the drain time is over. A process that cannot be asked
-// is not drained; it is reported.
+// drain lets a live process finish its work: clients are told to leave, then the
+// listeners close, and it returns when no request, upgrade or stream of bytes is
+// left, or the drain time is over. Connections that are idle or never spoke are not
+// waited for. A process that cannot be asked is not drained; it is reported.
 func (r *runner) drain(p *process) {
 	if p.liveAt.IsZero() || !p.running() {
 		return
 	}
 	r.set(PhaseDraining, func(s *State) { s.PID, s.Epoch = p.pid, p.epoch })
 	r.log.Info("envoy drains", "pid", p.pid, "most", r.opt.drainTime())
+	r.tell(p)
 	_, err := ask(p.admin, http.MethodPost, "/healthcheck/fail")
 	if err == nil {
-		_, err = ask(p.admin, http.MethodPost, "/drain_listeners?graceful&skip_exit")
-	}
-	if err == nil {
-		err = r.awaitQuiet(p)
+		err = r.awaitIdle(p)
 	}
 	if err != nil && p.running() {
 		r.log.Warn("envoy cannot be drained", "pid", p.pid, "error", err)
 	}
 }
 
-// awaitQuiet stops the listeners when nobody is connected or the time to
-// accept is over, and returns when nobody is connected after that, or the
-// drain time is over.
-func (r *runner) awaitQuiet(p *process) error {
-	closing := r.clock.After(min(r.opt.drainTime()/2, acceptMost))
-	deadline := r.clock.After(r.opt.drainTime())
-	accepting := true
-	for {
-		open, err := askConnections(p.admin)
+// tell has a process tell its idle clients that it ends.
+func (r *runner) tell(p *process) {
+	if err := r.dir.write(r.dir.drainFile(p.epoch), []byte("1")); err != nil {
+		r.log.Warn("idle clients are not told that envoy ends", "pid", p.pid, "error", err)
+	}
+}
+
+// awaitIdle closes the listeners when all clients have been told or nobody is
+// connected, and returns when all work is done, or the drain time is over. While
+// an epoch before drains too, its work counts as well.
+func (r *runner) awaitIdle(p *process) error {
+	told, ends := r.clock.After(tellTime), r.clock.After(r.opt.drainTime())
+	alone, settle := r.parent == nil || r.parent == p, settleTime
+	if !alone {
+		settle += mergeTime
+	}
+	for accepting, still := true, time.Duration(0); ; still += drainPoll {
+		now, err := askWork(p.admin)
 		if err != nil {
 			return err
 		}
-		if open == 0 && !accepting {
+		switch {
+		case accepting || !now.idle():
+			still = 0
+		case still >= settle, alone && now.connections == 0:
 			return nil
 		}
-		due := open == 0
-		if !due {
-			select {
-			case <-p.done:
-				return nil
-			case <-closing:
-				due = true
-			case <-deadline:
-				r.log.Warn("envoy ends with open connections", "pid", p.pid, "connections", open)
-				return nil
-			case <-r.clock.After(drainPoll):
-			}
-		}
-		if due && accepting {
+		if accepting && (now.connections == 0 || passed(told)) {
+			accepting = false
 			if _, err := ask(p.admin, http.MethodPost, "/drain_listeners"); err != nil {
 				return err
 			}
-			accepting = false
 		}
+		select {
+		case <-p.done:
+			return nil
+		case <-ends:
+			r.log.Warn("envoy ends before its clients are served", "pid", p.pid,
+				"requests", now.requests, "streams", now.streams, "connections", now.connections)
+			return nil
+		case <-r.clock.After(drainPoll):
+		}
+	}
+}
+
+// passed reports whether a timer has fired.
+func passed(timer <-chan time.Time) bool {
+	select {
+	case <-timer:
+		return true
+	default:
+		return false
+	}
+}
+
+// hold goes on serving as before for the declared time, for those who send clients
+// here to see that this is going to end.
+func (r *runner) hold() {
+	if r.current == nil || r.opt.DrainMin <= 0 {
+		return
+	}
+	r.set(PhaseDraining, func(*State) {})
+	r.log.Info("envoy serves on until balancers have noticed", "for", r.opt.DrainMin)
+	select {
+	case <-r.current.done:
+	case <-r.clock.After(r.opt.DrainMin):
 	}
 }
 
 // shutdown drains and ends all processes and removes what they left.
 func (r *runner) shutdown() {
-	deadline := r.clock.After(r.opt.drainTime())
+	r.hold()
 	if r.current != nil {
-		r.drain(r.current)
-	}
-	if p := r.parent; p != nil {
-		if r.current != nil {
-			// It drains already, and current tells it to end.
-			select {
-			case <-p.done:
-			case <-deadline:
-			}
-		} else {
-			r.drain(p) // it was never taken over
+		if r.parent != nil {
+			r.tell(r.parent) // all else it does already
 		}
-		r.discard(p)
+		r.drain(r.current)
+	} else if r.parent != nil {
+		r.drain(r.parent) // it was never taken over
+	}
+	if r.parent != nil {
+		r.discard(r.parent)
 		r.parent = nil
 	}
 	if r.current != nil {

@@ -141,9 +141,12 @@ func (r *runner) writeBootstrap(epoch int) error {
 	}
 	content, err := bootstrapJSON(Bootstrap(BootstrapInput{
 		NodeID: r.opt.NodeID, Cluster: r.opt.Cluster, XDSSocket: xds,
-		AdminSocket: r.dir.adminSocket(epoch), Settings: r.opt.Settings, Locality: r.opt.Locality,
+		AdminSocket: r.dir.adminSocket(epoch), DrainFile: r.dir.drainFile(epoch), Settings: r.opt.Settings, Locality: r.opt.Locality,
 	}))
 	if err != nil {
+		return err
+	}
+	if err := r.dir.write(r.dir.drainFile(epoch), []byte("0")); err != nil {
 		return err
 	}
 	return r.dir.write(r.dir.bootstrap(epoch), content)

@@ -32,6 +32,9 @@ type Options struct {
 	// restarted or loses a listener; 0 means Settings.DrainTimeout. Envoy
 	// counts in whole seconds: it is rounded up.
 	DrainTime time.Duration
+	// DrainMin is how long Envoy serves on as before when the context of Run ends,
+	// before it drains.
+	DrainMin time.Duration
 	// KeepEnvoy lets Envoy outlive a Sluice that is killed; see the package
 	// comment.
 	KeepEnvoy bool
@@ -115,11 +118,11 @@ func New(o Options) *Supervisor {
 func (s *Supervisor) State() State { return *s.state.Load() }
 
 // Run starts Envoy, or takes over the one that a killed Sluice left behind,
-// and keeps one running until ctx ends. Then it drains: clients are told to
-// close, listeners stop accepting once nobody is connected or half of
-// DrainTime (10 s at most) is over, and the processes end when the last
-// connection is closed or DrainTime is over. It returns nil then, and an error
-// only when the data directory cannot be used. It may be called once.
+// and keeps one running until ctx ends. Then it serves on for DrainMin, and
+// drains: for a moment clients are told to leave, then the listeners close, and
+// the processes end when no request, upgrade or stream of bytes is left or
+// DrainTime is over. It returns nil then, and an error only when the data
+// directory cannot be used. It may be called once.
 func (s *Supervisor) Run(ctx context.Context) error {
 	if !s.ran.CompareAndSwap(false, true) {
 		return errors.New("run supervisor: it ran before")

@@ -138,18 +138,6 @@ func TestDrainTellsKeepAliveClientsAndLosesNothing(t *testing.T) {
 	}
 }
 
-func TestDrainEndsWithAnIdleConnectionOpen(t *testing.T) {
-	w := newWorld(t)
-	s, stop := supervise(t, w.options(t))
-	awaitPhase(t, s, PhaseRunning)
-	idle := &http.Transport{}
-	defer idle.CloseIdleConnections()
-	if _, err := post(idle, w.addr, "and then nothing"); err != nil {
-		t.Fatal(err)
-	}
-	stop() // hangs if the drain time does not end it
-}
-
 func TestHotRestartUnderLoadLosesNothing(t *testing.T) {
 	w := newWorld(t)
 	s, _ := supervise(t, w.options(t))

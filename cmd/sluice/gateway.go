@@ -11,6 +11,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"runtime/debug"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -45,6 +46,7 @@ type gateway struct {
 	admin      net.Listener
 	envoy      string              // path of the binary
 	settings   chan model.Settings // the latest
+	stopping   atomic.Bool         // the end was asked for
 }
 
 // runGateway runs until ctx ends or a part cannot go on.
@@ -142,7 +144,7 @@ func (g *gateway) wire(envoy proxy.Binary, socket string) {
 	}).Register(g.server)
 	g.supervisor = proxy.New(proxy.Options{
 		Binary: envoy, DataDir: g.o.dataDir, XDSSocket: socket, NodeID: localNode, Cluster: "sluice",
-		Concurrency: g.o.concurrency, DrainTime: g.o.drainTime, KeepEnvoy: g.o.keepEnvoy, HugePages: g.o.hugePages,
+		Concurrency: g.o.concurrency, DrainTime: g.o.drainTime, DrainMin: g.o.drainMin, KeepEnvoy: g.o.keepEnvoy, HugePages: g.o.hugePages,
 		Settings: model.DefaultSettings(), Locality: g.o.fleet.Locality, Log: g.log, Output: os.Stdout,
 	})
 	registerGatewayMetrics(g.registry, g.board, g.supervisor)
@@ -199,7 +201,10 @@ func (g *gateway) run(ctx context.Context) error {
 		return admin.Close()
 	})
 	g.log.Info("admin api", "address", g.admin.Addr().String())
-	context.AfterFunc(ctx, func() { g.log.Info("stopping; connections may finish") })
+	context.AfterFunc(ctx, func() {
+		g.stopping.Store(true)
+		g.log.Info("stopping; what is under way ends first")
+	})
 	err := group.Wait()
 	if err == nil || errors.Is(err, context.Canceled) {
 		g.log.Info("stopped")
@@ -274,12 +279,7 @@ func (g *gateway) restarts(ctx context.Context) error {
 // console wires the admin API.
 func (g *gateway) console() http.Handler {
 	return console.Handler(console.Sources{
-		Ready: func() (bool, string) {
-			if g.board.Ready() {
-				return true, ""
-			}
-			return false, "the first configuration is not live in Envoy yet; see /status"
-		},
+		Ready:     g.ready,
 		Status:    func() any { return g.status() },
 		Resources: g.store.Resources, Metrics: g.registry,
 		Proxy: func(r *http.Request, path string) (*http.Response, error) {

@@ -29,6 +29,7 @@ type runOptions struct {
 	admin       string
 	dataDir     string
 	drainTime   time.Duration
+	drainMin    time.Duration
 	concurrency int
 	scopedAbove int
 	fleet       compile.Fleet
@@ -46,8 +47,9 @@ func runCommand() *cli.Command {
 	return &cli.Command{
 		Name: "run", Usage: "run a gateway from folders of YAML", ArgsUsage: "DIR...",
 		Description: "Reads *.yaml, *.yml and *.json below the folders, runs an Envoy that does what they\n" +
-			"say, and follows every change. SIGTERM drains and stops; SIGHUP restarts Envoy hot,\n" +
-			"as a new version of its binary does by itself.\n\n" +
+			"say, and follows every change. SIGTERM drains and stops: clients are told to leave,\n" +
+			"what is under way ends first. SIGHUP restarts Envoy hot, as a new version of its\n" +
+			"binary does by itself.\n\n" +
 			"Examples:\n  sluice run examples/quickstart\n  sluice run --envoy /usr/local/bin/envoy --admin 127.0.0.1:9900 /etc/sluice\n" +
 			"  sluice run --log-format json --drain-time 60s routes/ services/",
 		Flags: append([]cli.Flag{
@@ -55,6 +57,7 @@ func runCommand() *cli.Command {
 			&cli.StringFlag{Name: "admin", Value: defaultAdmin, EnvVars: []string{"SLUICE_ADMIN"}, Usage: "`ADDR` of the admin API"},
 			&cli.StringFlag{Name: "data-dir", EnvVars: []string{"SLUICE_DATA_DIR"}, Usage: "`DIR` for what must survive a restart (default: in the user's state directory)"},
 			&cli.DurationFlag{Name: "drain-time", Usage: "how long connections may finish when Envoy stops or is replaced (default: the setting drainTimeout)"},
+			&cli.DurationFlag{Name: "drain-min", EnvVars: []string{"SLUICE_DRAIN_MIN"}, Usage: "how long to serve on as before after SIGTERM, while /readyz says 503, for balancers to notice; 5s where they ask for readiness"},
 			&cli.IntFlag{Name: "concurrency", Usage: "worker threads of Envoy; 0 leaves it to Envoy"},
 			scopedAboveFlag(),
 			namespaceFlag(),
@@ -80,14 +83,14 @@ func runCommand() *cli.Command {
 func runOptionsOf(c *cli.Context) (runOptions, error) {
 	o := runOptions{
 		dirs: c.Args().Slice(), envoy: c.String("envoy"), admin: c.String("admin"), dataDir: c.String("data-dir"),
-		drainTime: c.Duration("drain-time"), concurrency: c.Int("concurrency"), scopedAbove: c.Int("scoped-above"),
+		drainTime: c.Duration("drain-time"), drainMin: c.Duration("drain-min"), concurrency: c.Int("concurrency"), scopedAbove: c.Int("scoped-above"),
 		keepEnvoy: c.Bool("keep-envoy"), hugePages: c.Bool("huge-pages"), verify: c.Bool("verify"), pprof: c.Bool("pprof"),
 	}
 	if len(o.dirs) == 0 {
 		return o, cli.Exit("sluice run: name at least one folder, for example `sluice run examples/quickstart`", 2)
 	}
-	if o.concurrency < 0 || o.scopedAbove < 0 || o.drainTime < 0 {
-		return o, cli.Exit("sluice run: --concurrency, --scoped-above and --drain-time must not be negative", 2)
+	if o.concurrency < 0 || o.scopedAbove < 0 || o.drainTime < 0 || o.drainMin < 0 {
+		return o, cli.Exit("sluice run: --concurrency, --scoped-above, --drain-time and --drain-min must not be negative", 2)
 	}
 	var err error
 	if o.fleet, err = fleetOf(c); err != nil {
