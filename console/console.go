@@ -15,6 +15,7 @@ import (
 	"net/http"
 	"net/http/pprof"
 	"strings"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
@@ -137,12 +138,27 @@ func (s Sources) config(w http.ResponseWriter, r *http.Request) {
 	s.writeJSON(w, out)
 }
 
+// An Envoy that is frozen takes connections and never answers; one with very many
+// stats takes a while.
+const (
+	proxyPatience = 10 * time.Second // for the first byte
+	proxyMost     = time.Minute      // for the whole answer
+)
+
 func (s Sources) proxy(w http.ResponseWriter, r *http.Request) {
+	ctx, cancel := context.WithTimeout(r.Context(), proxyMost)
+	defer cancel()
+	impatient := time.AfterFunc(proxyPatience, cancel)
+	r = r.WithContext(ctx)
 	path := strings.TrimPrefix(r.URL.Path, "/proxy")
 	if r.URL.RawQuery != "" {
 		path += "?" + r.URL.RawQuery
 	}
 	resp, err := s.Proxy(r, path)
+	if !impatient.Stop() && err != nil {
+		http.Error(w, fmt.Sprintf("envoy does not answer within %v", proxyPatience), http.StatusGatewayTimeout)
+		return
+	}
 	if err != nil {
 		http.Error(w, "ask envoy: "+err.Error(), http.StatusBadGateway)
 		return

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
@@ -139,6 +140,24 @@ func TestProxyPassesOnlyWhatOnlyReads(t *testing.T) {
 	if len(asked) != 1 || asked[0] != "/stats?usedonly" {
 		t.Errorf("asked Envoy for %v", asked)
 	}
+}
+
+// An Envoy that never answers holds nobody.
+func TestProxyDoesNotWaitForAFrozenEnvoy(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := Handler(Sources{
+			Metrics: prometheus.NewRegistry(), Log: slog.New(slog.DiscardHandler),
+			Proxy: func(r *http.Request, _ string) (*http.Response, error) {
+				<-r.Context().Done()
+				return nil, r.Context().Err()
+			},
+		})
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/proxy/stats", nil))
+		if w.Code != http.StatusGatewayTimeout || !strings.Contains(w.Body.String(), "does not answer") {
+			t.Errorf("it is answered %d %q", w.Code, w.Body)
+		}
+	})
 }
 
 func TestProfilingOnlyOnRequest(t *testing.T) {

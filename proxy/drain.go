@@ -191,7 +191,8 @@ func (r *runner) remember(next ...*process) {
 // running notes that current serves, after a start, a take-over or a restart
 // that went wrong.
 func (r *runner) running() {
-	p := r.current
+	p, settings := r.current, r.opt.Settings
+	r.s.settings.Store(&settings)
 	r.set(PhaseRunning, func(s *State) { s.PID, s.Epoch, s.Version = p.pid, p.epoch, p.version })
 }
 

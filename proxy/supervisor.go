@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -84,6 +85,8 @@ type Supervisor struct {
 	opt      Options
 	state    atomic.Pointer[State]
 	admin    atomic.Pointer[string]
+	health   atomic.Pointer[health]
+	settings atomic.Pointer[model.Settings] // of the Envoy that serves
 	requests chan request
 	ran      atomic.Bool
 	ended    chan struct{}
@@ -111,6 +114,8 @@ func New(o Options) *Supervisor {
 	}
 	s := &Supervisor{opt: o, requests: make(chan request), ended: make(chan struct{})}
 	s.state.Store(&State{Phase: PhaseStopped})
+	s.health.Store(&health{})
+	s.settings.Store(&o.Settings)
 	return s
 }
 
@@ -143,6 +148,10 @@ func (s *Supervisor) Run(ctx context.Context) error {
 		s: s, dir: dir, life: life, opt: s.opt, log: s.opt.Log, clock: s.opt.Clock,
 		stdout: &sharedWriter{w: s.opt.Output}, state: State{Phase: PhaseStarting},
 	}
+	var watch sync.WaitGroup
+	defer watch.Wait()
+	defer end()
+	watch.Go(func() { s.watchHealth(life) })
 	r.parent = r.survivor()
 	return r.loop(ctx)
 }

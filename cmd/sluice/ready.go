@@ -8,6 +8,7 @@ import "strings"
 func (g *gateway) obstacles() []func() string {
 	return []func() string{
 		g.drains,
+		g.supervisor.Obstacle,
 		g.unloaded,
 	}
 }
