@@ -3,6 +3,7 @@ package xds
 import (
 	"fmt"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -352,4 +353,36 @@ func TestNarrowingOfMany(t *testing.T) {
 	if got := r.rejections(); len(got) != 2 {
 		t.Errorf("rejections are %v, want two", got)
 	}
+}
+
+// A listener whose address somebody else holds is not sent, counts as refused for
+// it, and is looked at again; one that the proxy has is never asked about.
+func TestListenersOfBusyAddressesAreWithheld(t *testing.T) {
+	const why = "cannot bind '0.0.0.0:80': Address already in use by nginx (pid 7)"
+	var free atomic.Bool
+	r, c := start(t, Options{
+		RetryBind: Backoff{First: time.Millisecond, Max: 3 * time.Millisecond},
+		Busy: func(l *model.Resource) string {
+			if l.Name != "p" || free.Load() {
+				return ""
+			}
+			return why
+		},
+	})
+	g := r.publish(listener("p", "1"), listener("q", "1"))
+	c.take("listener +q=1")
+	r.untilAcked(g)
+	want := rejected(listener("p", "1"), why, nil)
+	want.Bind = true
+	if diff := cmp.Diff([]Rejection{want}, r.rejections()); diff != "" {
+		t.Errorf("rejections (-want +got):\n%s", diff)
+	}
+	free.Store(true)
+	c.take("listener +p=1")
+	r.until("n1", "the rejection is taken back", func(p Proxy) bool { return len(p.Rejections) == 0 })
+	free.Store(false)
+	g = r.publish(listener("p", "2"))
+	c.take("listener +p=2")
+	r.untilAcked(g)
+	c.quiet()
 }

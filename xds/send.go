@@ -1,6 +1,7 @@
 package xds
 
 import (
+	"slices"
 	"strconv"
 	"time"
 
@@ -41,7 +42,7 @@ type response struct {
 // send sends b in as many responses as its size asks for, without waiting
 // between them. After an error of the stream it does nothing.
 func (s *stream) send(b batch) {
-	rs, removed := b.resources, b.removed
+	rs, removed := s.bindable(b), b.removed
 	if len(rs)+len(removed) == 0 && !b.empty {
 		return
 	}
@@ -57,6 +58,31 @@ func (s *stream) send(b batch) {
 	if b.typ == model.TypeCluster {
 		s.warm(b.resources)
 	}
+}
+
+// bindable returns the resources of b without the listeners that are new to the
+// proxy and whose address somebody else holds. Envoy itself might not notice: it
+// shares addresses with other processes.
+func (s *stream) bindable(b batch) []*model.Resource {
+	if b.typ != model.TypeListener || s.srv.opts.Busy == nil {
+		return b.resources
+	}
+	sub := s.subs[b.typ]
+	return slices.DeleteFunc(slices.Clone(b.resources), func(r *model.Resource) bool {
+		if sub.have[r.Name].taken != nil {
+			return false
+		}
+		detail := s.srv.opts.Busy(r)
+		if detail == "" {
+			return false
+		}
+		if s.retries[r.Name] == nil {
+			s.log.Warn("listener withheld", "name", r.Name, "detail", detail)
+		}
+		s.note(b.typ, []*model.Resource{r}, nil)
+		s.refused(r, detail)
+		return true
+	})
 }
 
 // warm sends the endpoints of clusters right after them, even unchanged, where

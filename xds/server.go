@@ -40,6 +40,11 @@ type Options struct {
 	// secret is published or [Store.Decline] is called, whatever comes first, even
 	// before it returns. It is called like OnProgress; nil declines all.
 	OnRequest func(name, wildcard string) bool
+	// Busy is asked before a proxy gets a listener that it does not have, and says
+	// who else holds the address, with the words "Address already in use"; "" is
+	// nobody. Such a listener counts as refused for that. It is called by the
+	// goroutine of the stream, which waits for it; nil is always "".
+	Busy func(listener *model.Resource) string
 	// RetryBind says how often a listener is sent again whose address is taken;
 	// zero is every 1 s, 2 s, … 10 s.
 	RetryBind Backoff

@@ -135,6 +135,7 @@ func (g *gateway) wire(envoy proxy.Binary, socket string) {
 	xds.NewServer(g.store, xds.Options{
 		Log: g.log, Registerer: g.registry, Now: time.Now,
 		OnRequest: func(name, _ string) bool { return g.certs.gate.Ask(name) },
+		Busy:      g.busy,
 		OnProgress: func(p xds.Progress) {
 			g.board.Progress(proxyOf(p.Proxy))
 			if len(p.Proxy.Rejections) > 0 {

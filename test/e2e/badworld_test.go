@@ -206,6 +206,40 @@ func TestPortInUse(t *testing.T) {
 	w.wait()
 }
 
+// Envoy shares its ports with every process of the same user that asks for it: a
+// second gateway on a port waits until it is free, takes no connection of the
+// first, and says whose it is.
+func TestTwoGatewaysOnOnePort(t *testing.T) {
+	t.Parallel()
+	files := func(name string) map[string]string {
+		return map[string]string{
+			"gateway.yaml": edge("*"), "service.yaml": service("a.internal", backend(t, name)),
+			"route.yaml": routes("a", "a.test", to("a.internal")),
+		}
+	}
+	first := newWorld(t, files("first")).run().settled()
+	first.answersNow("a.test", "/", http.StatusOK, "first")
+	second := newWorld(t, nil)
+	second.port = first.port
+	for name, text := range files("second") {
+		second.write(name, text)
+	}
+	second.start()
+	second.problem("BindFailed", "gateway.yaml", "Gateway default/edge", itoa(first.port), "in use by envoy (pid "+itoa(first.running())+")")
+	for range 50 {
+		first.answersNow("a.test", "/", http.StatusOK, "first")
+	}
+	first.stop(syscall.SIGTERM)
+	second.answers("a.test", "/", http.StatusOK, "second")
+	second.flawless()
+	second.wait()
+	// A hot restart shares the port on purpose.
+	second.hup()
+	second.becomes("the next epoch", func(d statusDoc) bool { return d.Envoy.Epoch == 1 && d.Envoy.Phase == "Running" })
+	second.answersNow("a.test", "/", http.StatusOK, "second")
+	second.flawless()
+}
+
 // w takes over the process of another view of the same world.
 func (w *world) w(of *world) *world {
 	w.cmd, w.log, w.done = of.cmd, of.log, of.done
