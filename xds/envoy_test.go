@@ -150,6 +150,29 @@ func TestEnvoyTakesAPortWhenItIsFree(t *testing.T) {
 	wantAnswer(t, web(t), port, "200 ")
 }
 
+func TestEnvoyTakesAListenerBackWhileTheOldOneDrains(t *testing.T) {
+	r := newRig(t, Options{})
+	front := freePort(t)
+	runEnvoy(t, r)
+	r.untilAcked(r.publish(realListener(t, "l", front), realRoute(t, "l", directly(201, prefix()))))
+	c := web(t)
+	wantAnswer(t, c, front, "201 ")
+	for i := range 3 {
+		held, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", front)) // it keeps the listener draining
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer held.Close()
+		r.untilAcked(r.publish(named(model.TypeListener, "l"), named(model.TypeRoute, "l")))
+		status := uint32(202 + i)
+		r.untilAcked(r.publish(realListener(t, "l", front), realRoute(t, "l", directly(status, prefix()))))
+		wantAnswer(t, c, front, fmt.Sprintf("%d ", status))
+	}
+	if n := r.server.Counts().NeedTimeouts; n != 0 {
+		t.Errorf("%d need timeouts, want none", n)
+	}
+}
+
 func TestEnvoyDoesNotWaitForEndpointsThatDoNotExist(t *testing.T) {
 	r := newRig(t, Options{})
 	front := freePort(t)

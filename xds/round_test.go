@@ -241,6 +241,22 @@ func TestClustersThatNeverWarmHoldNobodyBack(t *testing.T) {
 	r.untilAcked(g + 1)
 }
 
+// A listener that left drains for a while and keeps its subscription to routes.
+func TestAListenerThatComesBackGetsItsRoutesUnasked(t *testing.T) {
+	r, c := start(t, Options{})
+	r.publish(named(model.TypeListener, "l"), named(model.TypeRoute, "r"))
+	c.take("route -r")
+	c.take("listener -l")
+	g := r.publish(listener("l", "2", "r"), route("r", "2"))
+	c.take("route +r=2")
+	c.take("listener +l=2")
+	r.untilAcked(g)
+	c.quiet()
+	if n := r.server.Counts().NeedTimeouts; n != 0 {
+		t.Errorf("%d need timeouts, want none", n)
+	}
+}
+
 func TestANeedThatDoesNotExistIsNotWaitedFor(t *testing.T) {
 	r, c := start(t, Options{})
 	g := r.publish(cluster("b", "1"), route("r", "2"))
