@@ -26,10 +26,26 @@ type condition struct {
 	port        uint32
 	gateways    []model.GatewayRef
 	meshOnly    bool
+	fault       bool // it takes more than was written, and what it takes is closed
 	fromSidecar bool
 	subnets     []string
 	sni         []string
 	source      string
+}
+
+// split returns r with its good conditions, and closing with the others, which
+// come behind: they take nothing of what r serves.
+func (r streamRule) split() []streamRule {
+	good, broken := r, r
+	good.conditions, broken.conditions, broken.fault = nil, nil, true
+	for _, c := range r.conditions {
+		if c.fault {
+			broken.conditions = append(broken.conditions, c)
+		} else {
+			good.conditions = append(good.conditions, c)
+		}
+	}
+	return []streamRule{good, broken}
 }
 
 func tcpRules(set *model.RouteSet) []streamRule {
@@ -40,14 +56,14 @@ func tcpRules(set *model.RouteSet) []streamRule {
 		for j := range r.Matches {
 			m := &r.Matches[j]
 			rule.conditions = append(rule.conditions, condition{
-				field: m.Field, port: m.Port, gateways: m.Gateways, meshOnly: m.MeshOnly,
+				field: m.Field, port: m.Port, gateways: m.Gateways, meshOnly: m.MeshOnly, fault: m.Fault != nil,
 				fromSidecar: len(m.SourceLabels) > 0 || m.SourceNamespace != "", subnets: m.Subnets, source: m.SourceSubnet,
 			})
 		}
-		if len(r.Matches) == 0 && !r.Unmatchable {
+		if len(r.Matches) == 0 {
 			rule.conditions = []condition{{field: r.Field}}
 		}
-		out = append(out, rule)
+		out = append(out, rule.split()...)
 	}
 	return out
 }
@@ -60,11 +76,11 @@ func tlsRules(set *model.RouteSet) []streamRule {
 		for j := range r.Matches {
 			m := &r.Matches[j]
 			rule.conditions = append(rule.conditions, condition{
-				field: m.Field, port: m.Port, gateways: m.Gateways, meshOnly: m.MeshOnly,
+				field: m.Field, port: m.Port, gateways: m.Gateways, meshOnly: m.MeshOnly, fault: m.Fault != nil,
 				fromSidecar: len(m.SourceLabels) > 0 || m.SourceNamespace != "", subnets: m.Subnets, sni: m.SNI,
 			})
 		}
-		out = append(out, rule)
+		out = append(out, rule.split()...)
 	}
 	return out
 }

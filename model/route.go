@@ -37,11 +37,8 @@ type HTTPRule struct {
 	Field string
 	Name  string
 	// Matches are alternatives; fields within one are all required. Empty means
-	// every request, but see Unmatchable.
+	// every request.
 	Matches []Match
-	// Unmatchable is set when every match of the rule was refused as invalid:
-	// the rule then takes no request rather than all of them.
-	Unmatchable bool
 
 	Route    []WeightedDestination
 	Redirect *Redirect
@@ -65,7 +62,8 @@ type HTTPRule struct {
 // Delegate names a route set without hosts of its own.
 type Delegate struct{ Namespace, Name string }
 
-// RuleFault is why a rule answers 500 instead of what was written.
+// RuleFault is why a rule, or one match of it, answers 500 or closes its
+// connections instead of what was written.
 type RuleFault struct {
 	Reason Reason
 }
@@ -94,6 +92,9 @@ type Match struct {
 	SourceNamespace string
 	// StatPrefix groups the statistics of the route.
 	StatPrefix string
+	// Fault is set when part of the match cannot be read: what the rest of it
+	// takes is refused, and never falls to a later rule that allows more.
+	Fault *RuleFault
 }
 
 // MatchKind is how a [StringMatch] compares.

@@ -64,16 +64,16 @@ type TLSMatch struct {
 	SourceLabels    map[string]string
 	SourceNamespace string
 	Subnets         []string // of the destination, CIDR
+	// Fault is set when part of the match cannot be read; see [Match.Fault].
+	Fault *RuleFault
 }
 
 // TCPRule routes connections by port.
 type TCPRule struct {
 	Field   string     // "spec.tcp[0]"
-	Matches []TCPMatch // empty matches every connection, see Unmatchable
-	// Unmatchable: every match was refused as invalid.
-	Unmatchable bool
-	Route       []WeightedDestination
-	Fault       *RuleFault
+	Matches []TCPMatch // empty matches every connection
+	Route   []WeightedDestination
+	Fault   *RuleFault
 }
 
 // TCPMatch is a conjunction of conditions on a connection.
@@ -86,4 +86,6 @@ type TCPMatch struct {
 	SourceNamespace string
 	SourceSubnet    string   // CIDR of the client
 	Subnets         []string // of the destination, CIDR
+	// Fault is set when part of the match cannot be read; see [Match.Fault].
+	Fault *RuleFault
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"regexp"
+	"slices"
 	"time"
 
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
@@ -20,7 +21,7 @@ func checkMatch(by model.Ref, m *model.Match, match *routev3.RouteMatch) *model.
 	for _, r := range regexes(m) {
 		if _, err := regexp.Compile(r.pattern); err != nil {
 			return invalid(by, r.field, model.ReasonInvalidRegex,
-				fmt.Sprintf("the regex %q is not RE2 (%v); this match takes no request until it is corrected", r.pattern, err))
+				fmt.Sprintf("the regex %q is not RE2 (%v); what reaches this match gets 500 until it is corrected", r.pattern, err))
 		}
 	}
 	err := match.ValidateAll()
@@ -29,9 +30,35 @@ func checkMatch(by model.Ref, m *model.Match, match *routev3.RouteMatch) *model.
 	}
 	if err != nil {
 		return invalid(by, m.Field, model.ReasonInvalidValue,
-			fmt.Sprintf("Envoy would refuse this match (%v); it takes no request until it is corrected", err))
+			fmt.Sprintf("Envoy would refuse this match (%v); what reaches it gets 500 until it is corrected", err))
 	}
 	return nil
+}
+
+// readable returns a copy of m without the conditions that [checkMatch] refuses.
+func readable(by model.Ref, m *model.Match) *model.Match {
+	refused := func(one model.Match) bool { return checkMatch(by, &one, routeMatch(&one)) != nil }
+	out := *m
+	for _, condition := range []struct {
+		at  **model.StringMatch
+		one model.Match
+	}{
+		{&out.URI, model.Match{URI: m.URI}},
+		{&out.Scheme, model.Match{Scheme: m.Scheme}},
+		{&out.Method, model.Match{Method: m.Method}},
+		{&out.Authority, model.Match{Authority: m.Authority}},
+	} {
+		if refused(condition.one) {
+			*condition.at = nil
+		}
+	}
+	keep := func(keys []model.KeyMatch, as func([]model.KeyMatch) model.Match) []model.KeyMatch {
+		return slices.DeleteFunc(slices.Clone(keys), func(key model.KeyMatch) bool { return refused(as([]model.KeyMatch{key})) })
+	}
+	out.Headers = keep(m.Headers, func(k []model.KeyMatch) model.Match { return model.Match{Headers: k} })
+	out.WithoutHeaders = keep(m.WithoutHeaders, func(k []model.KeyMatch) model.Match { return model.Match{WithoutHeaders: k} })
+	out.QueryParams = keep(m.QueryParams, func(k []model.KeyMatch) model.Match { return model.Match{QueryParams: k} })
+	return &out
 }
 
 // located is a regex and where it stands.

@@ -56,22 +56,21 @@ type setText struct {
 }
 
 type ruleText struct {
-	Name        string            `json:"name"`
-	Match       []matchText       `json:"match"`
-	Unmatchable bool              `json:"unmatchable"`
-	Route       []destText        `json:"route"`
-	Redirect    *model.Redirect   `json:"redirect"`
-	DerivePort  string            `json:"derivePort"`
-	Direct      *directText       `json:"directResponse"`
-	Fault       model.Reason      `json:"fault"`
-	Rewrite     *model.Rewrite    `json:"rewrite"`
-	Headers     headersText       `json:"headers"`
-	Timeout     string            `json:"timeout"`
-	Retries     *retriesText      `json:"retries"`
-	Delay       *delayText        `json:"delay"`
-	Abort       *model.FaultAbort `json:"abort"`
-	Mirrors     []mirrorText      `json:"mirrors"`
-	CORS        *corsText         `json:"cors"`
+	Name       string            `json:"name"`
+	Match      []matchText       `json:"match"`
+	Route      []destText        `json:"route"`
+	Redirect   *model.Redirect   `json:"redirect"`
+	DerivePort string            `json:"derivePort"`
+	Direct     *directText       `json:"directResponse"`
+	Fault      model.Reason      `json:"fault"`
+	Rewrite    *model.Rewrite    `json:"rewrite"`
+	Headers    headersText       `json:"headers"`
+	Timeout    string            `json:"timeout"`
+	Retries    *retriesText      `json:"retries"`
+	Delay      *delayText        `json:"delay"`
+	Abort      *model.FaultAbort `json:"abort"`
+	Mirrors    []mirrorText      `json:"mirrors"`
+	CORS       *corsText         `json:"cors"`
 }
 
 type delayText struct {
@@ -109,6 +108,7 @@ type matchText struct {
 	StatPrefix     string                `json:"statPrefix"`
 	Source         map[string]string     `json:"sourceLabels"`
 	Namespace      string                `json:"sourceNamespace"`
+	Fault          model.Reason          `json:"fault"`
 }
 
 // stringText is {} for presence.
@@ -198,7 +198,7 @@ func (s setText) binding(t *testing.T) routing.Binding {
 
 func (r ruleText) rule(t *testing.T, field string) model.HTTPRule {
 	out := model.HTTPRule{
-		Field: field, Name: r.Name, Unmatchable: r.Unmatchable,
+		Field: field, Name: r.Name,
 		Redirect: r.Redirect, Rewrite: r.Rewrite,
 		Headers: r.Headers.operations(), Timeout: period(t, r.Timeout),
 	}
@@ -284,6 +284,9 @@ func (m matchText) match(field string) model.Match {
 	}
 	if !out.MeshOnly {
 		out.Gateways = gateways(m.Gateways)
+	}
+	if m.Fault != "" {
+		out.Fault = &model.RuleFault{Reason: m.Fault}
 	}
 	return out
 }

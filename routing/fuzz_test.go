@@ -131,7 +131,7 @@ func (d *drawer) input(host string) routing.HostInput {
 
 func (d *drawer) rule(targets map[model.Destination]model.Target, field string) model.HTTPRule {
 	out := model.HTTPRule{
-		Field: field, Name: draw(d, "", "named"), Unmatchable: d.n(20) == 1,
+		Field: field, Name: draw(d, "", "named"),
 		Headers: d.operations(), Timeout: d.period(), Retries: d.retries(), Inject: d.inject(), CORS: d.cors(),
 	}
 	for i := range max(0, d.n(6)-3) {
@@ -179,6 +179,7 @@ func (d *drawer) destination(targets map[model.Destination]model.Target, field s
 
 func (d *drawer) match(field string) model.Match {
 	return model.Match{
+		Fault: draw(d, nil, nil, nil, &model.RuleFault{Reason: model.ReasonInvalidValue}),
 		Field: field, Name: draw(d, "", "m"), IgnoreURICase: d.n(2) == 1,
 		URI: d.str("/", "/a", "/a/b", ".*", "["), Scheme: d.str("http"), Method: d.str("GET"), Authority: d.str("a.example.com"),
 		Headers: d.keys(), WithoutHeaders: d.keys(), QueryParams: d.keys(),

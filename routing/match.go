@@ -14,9 +14,6 @@ import (
 // behind gateways. A rule without matches takes every request: one match without
 // conditions, carrying the rule's own path.
 func applicable(in *HostInput, rule *model.HTTPRule, gateways []model.GatewayRef) []model.Match {
-	if rule.Unmatchable {
-		return nil
-	}
 	if len(rule.Matches) == 0 {
 		return []model.Match{{Field: rule.Field}}
 	}

@@ -1,6 +1,7 @@
 package routing
 
 import (
+	"slices"
 	"strings"
 
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
@@ -77,52 +78,64 @@ type ruleMatches struct {
 	matches []model.Match
 }
 
-// ruleEntries translates one rule. A match that Envoy would refuse is left out
-// with a problem; a catch-all ends the list.
+// ruleEntries translates one rule. What the good conditions of a match with a
+// fault take answers 500; that comes last, because another alternative may serve
+// it. A catch-all ends the list.
 func ruleEntries(in *HostInput, set *model.RouteSet, rm ruleMatches) ([]entry, []model.Problem) {
 	var (
-		out      []entry
-		problems []model.Problem
-		closedBy *place
+		good, broken []entry
+		by           = author(set, rm.rule)
 	)
-	by := author(set, rm.rule)
+	served, problems := serve(in, by, rm.rule)
 	for i := range rm.matches {
 		m := &rm.matches[i]
-		at := place{by, m.Field}
-		if closedBy != nil {
-			problems = append(problems, afterCatchAll(at, *closedBy))
-			continue
-		}
-		match := routeMatch(m)
-		bound(in, rm.rule, match)
+		match, fault := routeMatch(m), m.Fault
 		if p := checkMatch(by, m, match); p != nil {
 			problems = append(problems, *p)
-			continue
+			m = readable(by, m)
+			match, fault = routeMatch(m), &model.RuleFault{Reason: p.Reason}
 		}
+		bound(in, rm.rule, match)
 		e := entry{
 			route:    &routev3.Route{Name: routeName(by, rm.rule, m), Match: match, StatPrefix: m.StatPrefix},
 			catchAll: isCatchAll(match),
 			set:      set,
-			place:    at,
+			place:    place{by, m.Field},
 		}
-		if e.catchAll {
-			closedBy = &at
+		if fault != nil {
+			act(e.route, refuse(500, fault.Reason))
+			broken = append(broken, e)
+			continue
 		}
-		out = append(out, e)
+		act(e.route, served)
+		good = append(good, e)
 	}
-	if len(out) == 0 {
-		return nil, problems
-	}
-	served, ps := serve(in, by, rm.rule)
-	for _, e := range out {
-		e.route.Action = served.Action
-		e.route.RequestHeadersToAdd = served.RequestHeadersToAdd
-		e.route.RequestHeadersToRemove = served.RequestHeadersToRemove
-		e.route.ResponseHeadersToAdd = served.ResponseHeadersToAdd
-		e.route.ResponseHeadersToRemove = served.ResponseHeadersToRemove
-		e.route.TypedPerFilterConfig = served.TypedPerFilterConfig
-	}
+	out, ps := untilCatchAll(append(good, broken...))
 	return out, append(problems, ps...)
+}
+
+// untilCatchAll returns the entries up to the first that takes every request, and
+// the problems of those behind it.
+func untilCatchAll(entries []entry) ([]entry, []model.Problem) {
+	end := 1 + slices.IndexFunc(entries, func(e entry) bool { return e.catchAll })
+	if end == 0 {
+		return entries, nil
+	}
+	var problems []model.Problem
+	for _, e := range entries[end:] {
+		problems = append(problems, afterCatchAll(e.place, entries[end-1].place))
+	}
+	return entries[:end], problems
+}
+
+// act makes route do what served does.
+func act(route, served *routev3.Route) {
+	route.Action = served.Action
+	route.RequestHeadersToAdd = served.RequestHeadersToAdd
+	route.RequestHeadersToRemove = served.RequestHeadersToRemove
+	route.ResponseHeadersToAdd = served.ResponseHeadersToAdd
+	route.ResponseHeadersToRemove = served.ResponseHeadersToRemove
+	route.TypedPerFilterConfig = served.TypedPerFilterConfig
 }
 
 // order returns the routes of a host in the order in which Envoy tries them:

@@ -179,7 +179,7 @@ func checkRule(t *testing.T, rule model.HTTPRule) {
 			actions++
 		}
 	}
-	if actions != 1 || rule.Field == "" || rule.Unmatchable && len(rule.Matches) > 0 {
+	if actions != 1 || rule.Field == "" {
 		t.Errorf("%d actions in rule %+v", actions, rule)
 	}
 	sum := uint64(0)
@@ -205,7 +205,7 @@ func checkRule(t *testing.T, rule model.HTTPRule) {
 	checkHeaders(t, rule.Headers)
 	for _, m := range rule.Matches {
 		for _, s := range []*model.StringMatch{m.URI, m.Scheme, m.Method, m.Authority} {
-			if s != nil && (s.Value == "" || s.Kind == model.MatchRegex && check.Regex(s.Value) != nil) {
+			if s != nil && ((s.Value == "") != (s.Kind == model.MatchPresent) || s.Kind == model.MatchRegex && check.Regex(s.Value) != nil) {
 				t.Errorf("condition %+v", *s)
 			}
 		}
@@ -240,8 +240,10 @@ func checkStreams(t *testing.T, v *model.RouteSet) {
 	}
 	for _, rule := range v.TCP {
 		check(rule.Field, rule.Route, rule.Fault)
-		if rule.Unmatchable && len(rule.Matches) > 0 {
-			t.Errorf("%s takes nothing and something", rule.Field)
+		for _, m := range rule.Matches {
+			if m.Port > 65535 || m.MeshOnly && len(m.Gateways) > 0 {
+				t.Errorf("match %+v", m)
+			}
 		}
 	}
 }

@@ -9,6 +9,7 @@
 package delegate
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 
@@ -56,8 +57,6 @@ func expandRule(root *model.RouteSet, rule *model.HTTPRule, child *model.RouteSe
 	to := rule.Delegate.Namespace + "/" + rule.Delegate.Name
 	message := ""
 	switch {
-	case rule.Unmatchable:
-		return nil, nil
 	case rule.Fault != nil:
 		return []model.HTTPRule{spoiled(*rule, rule.Fault.Reason)}, nil
 	case child == nil:
@@ -69,19 +68,51 @@ func expandRule(root *model.RouteSet, rule *model.HTTPRule, child *model.RouteSe
 		p := fault(root.Ref, rule.Field+".delegate", model.ReasonDelegateMissing, message)
 		return []model.HTTPRule{spoiled(*rule, p.Reason)}, []model.Problem{*p}
 	}
+	good, broken := split(rule)
 	var (
 		out      []model.HTTPRule
 		problems []model.Problem
-		from     = delegation{by: root.Ref, rule: rule, owner: child.Ref}
+		from     = delegation{by: root.Ref, rule: good, owner: child.Ref}
 	)
 	for i := range child.HTTP {
+		if good == nil {
+			break
+		}
 		r, ps := from.join(child.HTTP[i])
 		problems = append(problems, ps...)
 		if r != nil {
 			out = append(out, *r)
 		}
 	}
+	if broken != nil {
+		out = append(out, *broken)
+	}
 	return out, problems
+}
+
+// split returns a rule that delegates with its good matches, and one that answers
+// 500 with the others: what those take is nobody's to serve. Either may be nil.
+func split(rule *model.HTTPRule) (good, broken *model.HTTPRule) {
+	isBroken := func(m model.Match) bool { return m.Fault != nil }
+	if !slices.ContainsFunc(rule.Matches, isBroken) {
+		return rule, nil
+	}
+	spoilt := spoiled(*rule, "")
+	spoilt.Matches = nil
+	served := *rule
+	served.Matches = nil
+	for _, m := range rule.Matches {
+		if isBroken(m) {
+			spoilt.Fault.Reason = cmp.Or(spoilt.Fault.Reason, m.Fault.Reason)
+			spoilt.Matches = append(spoilt.Matches, m)
+		} else {
+			served.Matches = append(served.Matches, m)
+		}
+	}
+	if len(served.Matches) == 0 {
+		return nil, &spoilt
+	}
+	return &served, &spoilt
 }
 
 func fault(by model.Ref, field string, reason model.Reason, message string) *model.Problem {
@@ -105,9 +136,6 @@ type delegation struct {
 // join returns r, a rule of the other set, as it counts under the delegating
 // rule; nil if it takes no request.
 func (d *delegation) join(r model.HTTPRule) (*model.HTTPRule, []model.Problem) {
-	if r.Unmatchable {
-		return nil, nil
-	}
 	r.Owner = d.owner
 	matches, problems := d.matches(&r)
 	if len(matches) == 0 && len(d.rule.Matches)+len(r.Matches) > 0 {

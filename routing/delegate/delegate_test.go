@@ -262,21 +262,21 @@ func TestWhatCannotBeDelegated(t *testing.T) {
 	elsewhere.Delegate = &model.Delegate{Namespace: "team", Name: "hidden"}
 	again := delegating()
 	unmatchable := rule()
-	unmatchable.Unmatchable = true
+	unmatchable.Matches = []model.Match{{Fault: &model.RuleFault{Reason: model.ReasonInvalidValue}}}
 	unread := delegating()
-	unread.Unmatchable = true
+	unread.Matches = []model.Match{{Fault: &model.RuleFault{Reason: model.ReasonInvalidRegex}}}
 	faulty := delegating()
 	faulty.Fault = &model.RuleFault{Reason: model.ReasonNotYetSupported}
 	for _, c := range []struct {
 		name        string
 		root, child model.HTTPRule
-		fault       model.Reason // of the only rule, "" if there is no rule
+		fault       model.Reason // of the only rule, "" if its match has one
 		problem     string       // "object field reason", "" if none
 	}{
 		{"missing or hidden", elsewhere, rule(), model.ReasonDelegateMissing, "root spec.http[0].delegate DelegateMissing"},
 		{"two levels", delegating(), again, model.ReasonInvalidValue, "child spec.http[0].delegate InvalidValue"},
-		{"child's matches were refused", delegating(), unmatchable, "", ""},
-		{"root's matches were refused", unread, rule(), "", ""},
+		{"the child's match cannot be read", delegating(), unmatchable, "", ""},
+		{"the root's match cannot be read", unread, rule(), model.ReasonInvalidRegex, ""},
 		{"root cannot be served", faulty, rule(), model.ReasonNotYetSupported, ""},
 	} {
 		got, problems := expand(c.root, c.child)
@@ -288,8 +288,8 @@ func TestWhatCannotBeDelegated(t *testing.T) {
 			t.Errorf("%s: problems %v, want %q", c.name, problems, c.problem)
 		}
 		switch {
-		case c.fault == "" && len(got.HTTP) > 0:
-			t.Errorf("%s: got %+v, want no rule", c.name, got.HTTP)
+		case c.fault == "" && (len(got.HTTP) != 1 || len(got.HTTP[0].Matches) != 1 || got.HTTP[0].Matches[0].Fault == nil):
+			t.Errorf("%s: got %+v, want the rule with a match that answers 500", c.name, got.HTTP)
 		case c.fault == "":
 		case len(got.HTTP) != 1 || got.HTTP[0].Fault == nil || got.HTTP[0].Fault.Reason != c.fault || got.HTTP[0].Delegate != nil:
 			t.Errorf("%s: got %+v, want a rule that answers 500", c.name, got.HTTP)

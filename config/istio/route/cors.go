@@ -49,10 +49,10 @@ func (r reader) origins(at *strict.Path, in *networking.CorsPolicy) []model.Stri
 	var out []model.StringMatch
 	for i, origin := range in.GetAllowOrigins() {
 		p := newer.Element(i)
-		if r.At(p) {
+		if r.Any(p) {
 			continue
 		}
-		if m := r.condition(p, origin); m != nil {
+		if m := r.comparison(p, origin); m != nil {
 			out = append(out, *m)
 		}
 	}

@@ -24,8 +24,9 @@ func (r reader) streamRules(spec *strict.Path, in *networking.VirtualService, v 
 	}
 }
 
-// tlsRule reads a rule by server name. Matches with a fault are left out; a
-// rule without any match takes no connection.
+// tlsRule reads a rule by server name. A match without a server name that can be
+// read is left out: it would close the connections of every name. A rule without
+// any match takes no connection.
 func (r reader) tlsRule(at *strict.Path, in *networking.TLSRoute, v *model.RouteSet) model.TLSRule {
 	out := model.TLSRule{Field: at.String()}
 	matches := at.Field("match")
@@ -43,7 +44,8 @@ func (r reader) tlsRule(at *strict.Path, in *networking.TLSRoute, v *model.Route
 			SourceLabels: c.SourceLabels, SourceNamespace: c.SourceNamespace, Subnets: c.Subnets,
 			SNI: r.serverNames(p.Field("sniHosts"), m.GetSniHosts(), v),
 		}
-		if !r.Any(p) {
+		match.Fault = r.matchFault(p, p.Field("sniHosts"))
+		if len(match.SNI) > 0 {
 			out.Matches = append(out.Matches, match)
 		}
 	}
@@ -78,8 +80,8 @@ func covers(host, pattern string) bool {
 	return host == pattern || wildcard && strings.HasSuffix(pattern, suffix)
 }
 
-// tcpRule reads a rule by port. Matches with a fault are left out; when that
-// leaves none of those written, the rule takes no connection.
+// tcpRule reads a rule by port. A match with a condition that cannot be read
+// keeps the others and has a fault.
 func (r reader) tcpRule(at *strict.Path, in *networking.TCPRoute, v *model.RouteSet) model.TCPRule {
 	out := model.TCPRule{Field: at.String()}
 	matches := at.Field("match")
@@ -87,15 +89,19 @@ func (r reader) tcpRule(at *strict.Path, in *networking.TCPRoute, v *model.Route
 		p := matches.Element(i)
 		match := r.connection(p, m, v)
 		if subnet := m.GetSourceSubnet(); subnet != "" {
-			var wrong *strict.Finding
-			match.SourceSubnet, wrong = check.Subnet(subnet)
-			r.Fail(p.Field("sourceSubnet"), wrong)
+			network, wrong := check.Subnet(subnet)
+			if !r.Fail(p.Field("sourceSubnet"), wrong) {
+				match.SourceSubnet = network
+			}
 		}
-		if !r.Any(p) {
-			out.Matches = append(out.Matches, match)
+		match.Fault = r.matchFault(p)
+		out.Matches = append(out.Matches, match)
+	}
+	if len(in.GetMatch()) == 0 {
+		if fault := r.matchFault(matches); fault != nil {
+			out.Matches = []model.TCPMatch{{Field: matches.String(), Fault: fault}}
 		}
 	}
-	out.Unmatchable = len(out.Matches) == 0 && (len(in.GetMatch()) > 0 || r.Any(matches)) || r.At(at)
 	out.Route, out.Fault = r.streamRoute(at, in.GetRoute())
 	return out
 }
@@ -111,13 +117,8 @@ type connectionMatch interface {
 
 // connection reads the conditions that the matches of both protocols have.
 func (r reader) connection(at *strict.Path, in connectionMatch, v *model.RouteSet) model.TCPMatch {
-	m := model.TCPMatch{Field: at.String(), Port: in.GetPort()}
-	if in.GetPort() != 0 {
-		r.Fail(at.Field("port"), check.Port(in.GetPort()))
-	}
-	var inMesh bool
-	m.Gateways, inMesh = r.gateways(at.Field("gateways"), in.GetGateways())
-	m.MeshOnly = inMesh && len(m.Gateways) == 0
+	m := model.TCPMatch{Field: at.String(), Port: r.matchPort(at.Field("port"), in.GetPort())}
+	m.Gateways, m.MeshOnly = r.matchGateways(at.Field("gateways"), in.GetGateways())
 	m.SourceLabels, m.SourceNamespace = r.source(at, in)
 	subnets := at.Field("destinationSubnets")
 	m.Subnets = check.Subnets(r.Reader, subnets, in.GetDestinationSubnets())

@@ -2,9 +2,10 @@
 //
 // What goes in: the message that the first pass filled, and its
 // [strict.Reader]. What comes out: a [model.RouteSet], and problems in the
-// reader. It alone decides what the fields of a VirtualService mean. A match
-// with a fault takes no request, a rule with a fault answers 500 or closes its
-// connections.
+// reader. It alone decides what the fields of a VirtualService mean. A rule with a
+// fault answers 500 or closes its connections, and so does a match with a fault,
+// for what its other conditions take: never does a later rule get what this one
+// was to refuse.
 package route
 
 import (
@@ -140,8 +141,7 @@ func parseGatewayRef(s, own string) (model.GatewayRef, *strict.Finding) {
 // keeps its matches and answers 500.
 func (r reader) rule(at *strict.Path, in *networking.HTTPRoute, child bool) model.HTTPRule {
 	rule := model.HTTPRule{Field: at.String(), Name: in.GetName()}
-	r.matches(at.Field("match"), in.GetMatch(), &rule)
-	rule.Unmatchable = rule.Unmatchable || r.At(at) // nobody knows what it would take
+	rule.Matches = r.matches(at.Field("match"), in.GetMatch())
 	served := rule
 	r.action(at, in, &served)
 	if child && served.Delegate != nil {

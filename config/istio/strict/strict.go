@@ -68,7 +68,9 @@ func (r *Reader) readMessage(at *Path, value any, m protoreflect.Message) bool {
 	for _, name := range slices.Sorted(maps.Keys(object)) {
 		fd := fields.ByJSONName(name)
 		if fd == nil {
-			r.unknown(at, name, Nearest(name, jsonNames(fields)))
+			near := Nearest(name, jsonNames(fields))
+			_, given := object[near]
+			r.unknown(at, name, near, given)
 			continue
 		}
 		if cost := deferred(fd.FullName()); cost != "" {
@@ -85,11 +87,11 @@ func (r *Reader) readMessage(at *Path, value any, m protoreflect.Message) bool {
 }
 
 // unknown reports an unknown field of the message at a path. The field that was
-// likely meant counts as faulty too: a rule whose "matches" is not read must not
-// take every request.
-func (r *Reader) unknown(message *Path, name, near string) {
+// likely meant counts as faulty too unless it is given beside: a rule whose
+// "matches" is not read must not take every request.
+func (r *Reader) unknown(message *Path, name, near string, given bool) {
 	r.Lose(message.Field(name), unknownField(name, near))
-	if near != "" {
+	if near != "" && !given {
 		r.mark(message.Field(near), fault{count: 1})
 	}
 }
