@@ -233,6 +233,11 @@ type HeaderChanges struct {
 // HeaderValue is a header and its value.
 type HeaderValue struct{ Name, Value string }
 
+// DefaultRetries is how often a request is tried again if nothing is said.
+//
+// Source: Istio's default policy.
+const DefaultRetries = 2
+
 // Retries is when and how often a request is tried again.
 type Retries struct {
 	// Attempts beyond the first; 0 disables retries.

@@ -22,8 +22,6 @@ const (
 	// A 503 that a destination answered itself is not: it may have acted on the
 	// request. Istio leaves it out since 1.24.
 	defaultRetryOn = "connect-failure,refused-stream,unavailable,cancelled"
-	// defaultRetries is how often.
-	defaultRetries = 2
 	// hostSelections is how often an endpoint is picked again because it was
 	// tried before.
 	hostSelections = 5
@@ -38,7 +36,7 @@ const (
 //
 // Source: Istio's default policy.
 func defaultRetryPolicy() *routev3.RetryPolicy {
-	return retryPolicy(&model.Retries{Attempts: defaultRetries})
+	return retryPolicy(&model.Retries{Attempts: model.DefaultRetries})
 }
 
 // retryPolicy translates r; nil leaves it to the virtual host, 0 attempts are

@@ -103,10 +103,10 @@ func (r serverTLS) cipherSuites(at *strict.Path, names []string, out *model.Serv
 	}
 	switch {
 	case len(names) == 0 && (out.MaxVersion == "" || out.MaxVersion >= model.TLS12):
-	case len(names) > 0 && len(known) == 0:
-		r.Fail(at, strict.Invalid(`no cipher suite is left; write names like "ECDHE-RSA-AES128-GCM-SHA256"`))
 	case !older && out.MaxVersion != "" && out.MaxVersion < model.TLS12:
 		r.Fail(at, strict.Invalid(`TLS up to %s needs one of the older cipher suites; add one like "ECDHE-RSA-AES128-SHA"`, out.MaxVersion))
+	case len(known) == 0:
+		r.Note(at, strict.Invalid(`no cipher suite is left and those of the default are offered; write names like "ECDHE-RSA-AES128-GCM-SHA256"`))
 	case out.MinVersion == model.TLS13:
 		r.Warn(at, strict.Invalid("TLS 1.3 brings its own cipher suites and the list has no effect; remove it"))
 	}

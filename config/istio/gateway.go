@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
 	networking "istio.io/api/networking/v1alpha3"
 
 	"github.com/sluicegw/sluice/config/istio/annotation"
@@ -187,9 +188,18 @@ func (r reader) plainTLS(at *strict.Path, in *networking.ServerTLSSettings) {
 	if in == nil || r.Any(at) {
 		return
 	}
-	if !proto.Equal(in, &networking.ServerTLSSettings{HttpsRedirect: in.GetHttpsRedirect()}) {
-		r.Fail(at, strict.Invalid("a server of a plain HTTP protocol may only say httpsRedirect here; the server is left out until the other fields are removed"))
-	}
+	others := proto.CloneOf(in)
+	others.HttpsRedirect = false
+	r.withoutEffect(at, others, "a server of a plain HTTP protocol ends no TLS and the field has no effect; write protocol HTTPS, or remove it")
+}
+
+// withoutEffect reports every field that is given in a block, but the words for
+// defaults.
+func (r reader) withoutEffect(at *strict.Path, in *networking.ServerTLSSettings, message string) {
+	in.ProtoReflect().Range(func(fd protoreflect.FieldDescriptor, _ protoreflect.Value) bool {
+		r.Note(at.Field(fd.JSONName()), strict.Invalid("%s", message))
+		return true
+	})
 }
 
 // serverHosts reads the hosts of a server: "dns", "namespace/dns", "./dns" for

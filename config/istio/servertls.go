@@ -3,7 +3,6 @@ package istio
 import (
 	"cmp"
 
-	"google.golang.org/protobuf/proto"
 	networking "istio.io/api/networking/v1alpha3"
 
 	"github.com/sluicegw/sluice/config/istio/annotation"
@@ -39,9 +38,7 @@ func (r serverTLS) read(at *strict.Path, in *networking.ServerTLSSettings) *mode
 	mode := at.Field("mode")
 	switch in.GetMode() {
 	case networking.ServerTLSSettings_PASSTHROUGH:
-		if !proto.Equal(in, &networking.ServerTLSSettings{}) {
-			r.Fail(at, strict.Invalid("mode PASSTHROUGH, which is the default, goes with no other field and the server is left out; remove them, or write mode SIMPLE"))
-		}
+		r.withoutEffect(at, in, "mode PASSTHROUGH, which is the default, ends no TLS and the field has no effect; remove it, or write mode SIMPLE")
 		return nil
 	case networking.ServerTLSSettings_SIMPLE:
 		out.Mode = model.ServerTLSSimple
@@ -83,9 +80,13 @@ func (r serverTLS) certificates(at *strict.Path, in *networking.ServerTLSSetting
 		}
 	}
 	switch {
+	case ways == 2 && pair && in.GetCredentialName() != "": // as in Istio
+		r.withoutEffect(at, &networking.ServerTLSSettings{ServerCertificate: in.GetServerCertificate(), PrivateKey: in.GetPrivateKey()},
+			"credentialName says which certificate is shown and the field has no effect; remove one of them")
+		r.credentialName(at.Field("credentialName"), in.GetCredentialName(), out)
 	case ways > 1:
 		r.Fail(at, strict.Invalid("credentialName, credentialNames, tlsCertificates, and serverCertificate with privateKey exclude each other; keep one of them"))
-	case in.GetCredentialName() == automaticCredential || ways == 0 && r.options.issuance != "":
+	case ways == 0 && r.options.issuance != "":
 		out.Automation = model.AutomationAsked
 	case ways == 0:
 		out.Automation = model.AutomationImplied
@@ -94,7 +95,7 @@ func (r serverTLS) certificates(at *strict.Path, in *networking.ServerTLSSetting
 			ServerCertificate: in.GetServerCertificate(), PrivateKey: in.GetPrivateKey(),
 		}, out)
 	case in.GetCredentialName() != "":
-		r.certificateSecret(at.Field("credentialName"), in.GetCredentialName(), out)
+		r.credentialName(at.Field("credentialName"), in.GetCredentialName(), out)
 	case len(in.GetCredentialNames()) > 0:
 		list := at.Field("credentialNames")
 		r.Fail(list, atMostTwo(len(in.GetCredentialNames())))
@@ -108,6 +109,15 @@ func (r serverTLS) certificates(at *strict.Path, in *networking.ServerTLSSetting
 			r.certificateFiles(list.Element(i), files, out)
 		}
 	}
+}
+
+// credentialName adds the certificate of a Secret, or asks for automatic ones.
+func (r serverTLS) credentialName(at *strict.Path, written string, out *model.ServerTLS) {
+	if written == automaticCredential {
+		out.Automation = model.AutomationAsked
+		return
+	}
+	r.certificateSecret(at, written, out)
 }
 
 // atMostTwo checks the number of certificates of a server.
@@ -174,15 +184,16 @@ func (r serverTLS) authorities(at *strict.Path, in *networking.ServerTLSSettings
 	}
 	crl := at.Field("caCrl")
 	r.Fail(crl, filePath(in.GetCaCrl()))
-	if in.GetCaCrl() != "" && file == "" {
+	if file != "" && secret == "" && first.Name != "" { // as in Istio
+		r.Note(fileAt, strict.Invalid("the authorities of clients are those of the Secret or of %s and the file has no effect; remove it", strict.Quote(first.Name+"-cacert")))
+	}
+	if in.GetCaCrl() != "" && (file == "" || first.Name != "") {
 		r.Fail(crl, strict.Invalid("a list of revoked certificates goes with caCertificates only; put it into the Secret as ca.crl, or add caCertificates"))
 	}
 	switch {
 	case file != "" && secret != "":
 		r.Fail(at, strict.Invalid("caCertCredentialName and caCertificates exclude each other; keep one of them"))
-	case file != "" && first.Name != "":
-		r.Fail(fileAt, strict.Invalid("caCertificates does not go with credentialName or credentialNames, whose Secret or %s holds the authorities; remove it", strict.Quote(first.Name+"-cacert")))
-	case file != "":
+	case file != "" && first.Name == "":
 		r.Fail(fileAt, filePath(file))
 		out.Authorities = []model.Credential{{AuthorityFile: file, CRLFile: in.GetCaCrl()}}
 		out.AuthoritiesField = fileAt.String()

@@ -172,7 +172,7 @@ func TestFaultsAndCORS(t *testing.T) {
 		"seen.yaml": service("seen.internal", newOrigin(t, "seen").port) + "---\n" +
 			routes("slow", "slow.test", sent("fault: {delay: {fixedDelay: 400ms, percentage: {value: 100}}}")),
 	})
-	w.flawless()
+	w.problem("InvalidValue", "spec.http[0].fault.delay.fixedDelay", "timeout of 100ms")
 	// Envoy's timers count from the start of a turn of its loop, a little earlier.
 	if r := w.must(query{host: "slow.test"}); r.took < 380*time.Millisecond || r.name() != "seen" {
 		t.Errorf("a request delayed by 400ms is answered %d %q after %v", r.code, r.line(), r.took)

@@ -25,6 +25,7 @@ func pathMatches() []matching {
 		{name: "uri exact", match: "{uri: {exact: /a}}", hits: get("/a", "/a?q=1"), misses: get("/a/", "/A", "/")},
 		{name: "uri prefix", match: "{uri: {prefix: /a}}", hits: get("/a", "/ab", "/a/b"), misses: get("/A", "/b/a")},
 		{name: "uri of an empty prefix", match: "{uri: {prefix: ''}}", hits: get("/a", "/", "/?q")},
+		{name: "uri in its normal form", match: "{uri: {exact: /adm~/b%C3%A4}}", hits: get("//%61dm%7e/./x/../b%C3%A4", "/adm~/b\xc3\xa4"), misses: get("/adm~/b")},
 		{name: "uri regex", match: "{uri: {regex: '/a[0-9]+'}}", hits: get("/a1", "/a12?q"), misses: get("/a", "/a1b", "/b/a1")},
 		{name: "exact of any case", match: "{uri: {exact: /a}, ignoreUriCase: true}", hits: get("/a", "/A"), misses: get("/Ab")},
 		{name: "prefix of any case", match: "{uri: {prefix: /ab}, ignoreUriCase: true}", hits: get("/aBc"), misses: get("/a")},

@@ -52,7 +52,7 @@ func TestRetries(t *testing.T) {
 			}
 		})
 	}
-	w.flawless()
+	w.problem("InvalidValue", "spec.http[0].retries.perTryTimeout", "timeout of 300ms")
 }
 
 // Of two endpoints one is at fault: a retry goes to the other one.

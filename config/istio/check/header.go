@@ -7,6 +7,7 @@
 package check
 
 import (
+	"fmt"
 	"strings"
 
 	"github.com/sluicegw/sluice/config/istio/strict"
@@ -54,6 +55,34 @@ func HeaderText(text string) *strict.Finding {
 		}
 	}
 	return nil
+}
+
+// Path checks that a text may become part of a path, or of a Location: a space
+// would end the path in the request line of HTTP/1. Source: RFC 3986, appendix A.
+func Path(text string) *strict.Finding {
+	if wrong := HeaderText(text); wrong != nil {
+		return wrong
+	}
+	for i := range len(text) {
+		if c := text[i]; c <= ' ' || c >= 0x7f {
+			return strict.Invalid("%s holds a character that does not stand in a path as it is; write %s", strict.Quote(text), strict.Quote(escaped(text)))
+		}
+	}
+	return nil
+}
+
+// escaped returns text with percent-encoding in the place of what stands in no
+// path.
+func escaped(text string) string {
+	var out strings.Builder
+	for i := range len(text) {
+		if c := text[i]; c <= ' ' || c >= 0x7f {
+			fmt.Fprintf(&out, "%%%02X", c)
+		} else {
+			out.WriteByte(c)
+		}
+	}
+	return out.String()
 }
 
 func lower(c byte) byte {

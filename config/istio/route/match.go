@@ -64,7 +64,7 @@ func (r reader) match(at *strict.Path, in *networking.HTTPMatchRequest) model.Ma
 	if prefix := in.GetStatPrefix(); !r.Fail(at.Field("statPrefix"), check.HeaderText(prefix)) {
 		m.StatPrefix = prefix
 	}
-	r.checkURI(at.Field("uri"), m.URI)
+	r.checkPossible(at, &m)
 	return m
 }
 
@@ -98,18 +98,6 @@ func (r reader) source(at *strict.Path, in interface {
 		namespace = ""
 	}
 	return in.GetSourceLabels(), namespace
-}
-
-// checkURI warns of conditions on the path that no request can meet.
-func (r reader) checkURI(at *strict.Path, uri *model.StringMatch) {
-	if uri == nil || uri.Kind == model.MatchRegex || uri.Kind == model.MatchPresent || r.Any(at) {
-		return
-	}
-	if !strings.HasPrefix(uri.Value, "/") && uri.Value != "*" {
-		r.Warn(at, strict.Invalid("%s does not start with a slash, no path of a request is like it; add the slash", strict.Quote(uri.Value)))
-	} else if strings.ContainsAny(uri.Value, "?#") {
-		r.Warn(at, strict.Invalid("%s holds more than a path, which alone is compared; move the query to queryParams", strict.Quote(uri.Value)))
-	}
 }
 
 // condition reads a condition on something that every request has; nil when not

@@ -43,8 +43,8 @@ func (r reader) checkRedirect(at *strict.Path, in *networking.HTTPRedirect, out 
 	if out.URI != "" && out.PrefixRewrite != "" {
 		r.Fail(at, strict.Invalid("uri and prefixRewrite exclude each other; keep one of them"))
 	}
-	r.Fail(at.Field("uri"), check.HeaderText(out.URI))
-	r.Fail(at.Field("prefixRewrite"), check.HeaderText(out.PrefixRewrite))
+	r.Fail(at.Field("uri"), check.Path(out.URI))
+	r.Fail(at.Field("prefixRewrite"), check.Path(out.PrefixRewrite))
 	if out.Authority != "" {
 		r.Fail(at.Field("authority"), check.Authority(out.Authority))
 	}
@@ -81,7 +81,7 @@ func (r reader) rewrite(at *strict.Path, rule *networking.HTTPRoute) *model.Rewr
 	case out.URI == "" && out.Authority == "" && regex == nil && r.Broken(at) == "":
 		r.Fail(at, strict.Missing("the rewrite changes nothing; add uri, authority or uriRegexRewrite"))
 	}
-	if uri := at.Field("uri"); out.URI != "" && !r.Fail(uri, check.HeaderText(out.URI)) && out.URI[0] != '/' {
+	if uri := at.Field("uri"); out.URI != "" && !r.Fail(uri, check.Path(out.URI)) && out.URI[0] != '/' {
 		r.Fail(uri, strict.Invalid("%s does not start with a slash and makes no path; add the slash", strict.Quote(out.URI)))
 	}
 	if out.Authority != "" {
@@ -105,5 +105,8 @@ func (r reader) checkRegexRewrite(at *strict.Path, in *networking.RegexRewrite) 
 	if r.Fail(at.Field("match"), wrong) {
 		return
 	}
-	r.Fail(at.Field("rewrite"), check.Substitution(in.GetRewrite(), tree.MaxCap()))
+	rewrite := at.Field("rewrite")
+	if !r.Fail(rewrite, check.Path(in.GetRewrite())) {
+		r.Fail(rewrite, check.Substitution(in.GetRewrite(), tree.MaxCap()))
+	}
 }

@@ -154,6 +154,7 @@ func (r reader) rule(at *strict.Path, in *networking.HTTPRoute, child bool) mode
 	served.Inject = r.inject(at.Field("fault"), in.GetFault())
 	served.Mirrors = r.mirrors(at, in)
 	served.CORS = r.cors(at.Field("corsPolicy"), in.GetCorsPolicy())
+	r.times(at, &served)
 	if reason := r.ruleFault(at, in); reason != "" {
 		rule.Fault = &model.RuleFault{Reason: reason}
 		return rule

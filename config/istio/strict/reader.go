@@ -23,10 +23,14 @@ type Reader struct {
 	problems []model.Problem
 	// faults holds every path with a lost or failed value at or below it.
 	faults map[string]fault
+	// zeros holds every path whose value is written as the zero of its type.
+	zeros map[string]bool
 }
 
 // New returns the reader of an object that nothing is known of yet.
-func New(meta model.Meta) *Reader { return &Reader{Meta: meta, faults: map[string]fault{}} }
+func New(meta model.Meta) *Reader {
+	return &Reader{Meta: meta, faults: map[string]fault{}, zeros: map[string]bool{}}
+}
 
 // fault is what is known of a path with a fault at or below it.
 type fault struct {
@@ -137,6 +141,10 @@ func (r *Reader) Own(p *Path) model.Reason { return r.fault(p).own }
 
 // Broken returns why something at or below p cannot be used, "" if it can.
 func (r *Reader) Broken(p *Path) model.Reason { return r.fault(p).broken }
+
+// Zero reports whether the value at p is written as the zero of its type, which
+// the message does not tell from one that is not given.
+func (r *Reader) Zero(p *Path) bool { return r.zeros[p.String()] }
 
 // Names reads a list of names: those that cannot be used and repeated ones are
 // left out.

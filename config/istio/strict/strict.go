@@ -128,6 +128,9 @@ func (r *Reader) readField(message *Path, value any, f field) {
 	default:
 		if v, wrong := readScalar(value, f.FieldDescriptor); !r.Fail(at, wrong) {
 			f.message.Set(f.FieldDescriptor, v)
+			if !f.HasPresence() && !f.message.Has(f.FieldDescriptor) {
+				r.zeros[at.String()] = true
+			}
 		}
 	}
 }
