@@ -128,8 +128,11 @@ func (rs *rules) buildAttached(rd *graph.Reader, ref model.Ref) attached {
 	return attached{}
 }
 
-// attachGateway opens the binds of a gateway, claims the hosts of its redirect
-// servers, and reports what an older gateway holds.
+// attachGateway opens the binds of a gateway and claims the hosts of its redirect
+// servers. Plain servers of a bind share its hosts, whoever was there first: the
+// rules bound to any of them count, and the redirect of any holds.
+//
+// Source: Istio merges the plain HTTP servers of a port.
 func (rs *rules) attachGateway(rd *graph.Reader, gw *model.Gateway) (a attached) {
 	for i := range gw.Servers {
 		s := &gw.Servers[i]
@@ -145,20 +148,11 @@ func (rs *rules) attachGateway(rd *graph.Reader, gw *model.Gateway) (a attached)
 			a.addNames(rd, rs, sniOwner{gw, s, ""})
 			continue
 		}
-		if class.kind != gateway.KindHTTP {
+		if class.kind != gateway.KindHTTP || !s.HTTPSRedirect {
 			continue
 		}
 		for _, h := range s.Hosts {
-			if owner := rs.hostOwner(rd, s.Bind, h); owner != gw.Ref {
-				a.faults = append(a.faults, model.Problem{
-					Object: gw.Ref, Field: s.Field + ".hosts", Reason: model.ReasonHostConflict, Severity: model.SeverityError,
-					Message: fmt.Sprintf("host %q on %v belongs to the older %v; remove it from one of the two", h.DNS, s.Bind, owner),
-				})
-				continue
-			}
-			if s.HTTPSRedirect {
-				a.entries = append(a.entries, attachment{table: model.Table{Bind: s.Bind}, host: h.DNS, by: gw.Ref, gateway: gatewayRef(gw), redirect: true})
-			}
+			a.entries = append(a.entries, attachment{table: model.Table{Bind: s.Bind}, host: h.DNS, by: gw.Ref, gateway: gatewayRef(gw), redirect: true})
 		}
 	}
 	a.entries = append(a.entries, rs.challengeAttachments(rd, gw)...)
@@ -186,21 +180,6 @@ func (a *attached) addNames(rd *graph.Reader, rs *rules, me sniOwner) {
 
 func gatewayRef(gw *model.Gateway) model.GatewayRef {
 	return model.GatewayRef{Namespace: gw.Ref.Namespace, Name: gw.Ref.Name}
-}
-
-// hostOwner returns the oldest gateway with a host on a bind.
-func (rs *rules) hostOwner(rd *graph.Reader, bind model.Bind, h model.ServerHost) model.Ref {
-	var oldest *model.Gateway
-	for _, ref := range rs.serversByHost.Read(rd, serverHostKey{bind, h}) {
-		gw, ok := rs.objects.Read(rd, ref).(*model.Gateway)
-		if ok && (oldest == nil || gw.Older(&oldest.Meta)) {
-			oldest = gw
-		}
-	}
-	if oldest == nil {
-		return model.Ref{}
-	}
-	return oldest.Ref
 }
 
 // attachRouteSet pairs the hosts of a route set with the servers of its
@@ -249,7 +228,6 @@ func (rs *rules) attachServer(rd *graph.Reader, p placement, s *model.Server) (o
 			continue
 		}
 		p.meetNames(s, sh.DNS)
-		owned := kind != gateway.KindHTTP
 		for i, h := range p.set.Hosts {
 			narrow, ok := model.Narrower(h, sh.DNS)
 			if !ok {
@@ -259,10 +237,6 @@ func (rs *rules) attachServer(rd *graph.Reader, p placement, s *model.Server) (o
 			if kindOf(s) != kind {
 				continue // reported on the gateway
 			}
-			if !owned && rs.hostOwner(rd, s.Bind, sh) != p.gateway.Ref {
-				break // reported on the gateway
-			}
-			owned = true
 			if at, ok := rs.attachHost(rd, p, spot{s, sh.DNS, narrow}); ok {
 				p.fates[i].placed = true
 				out = append(out, at)

@@ -83,7 +83,6 @@ type rules struct {
 	workloads       *graph.Index[selectorKey, model.Ref]
 	slices          *graph.Index[model.Ref, model.Ref] // by Service
 	gatewaysByBind  *graph.Index[model.Bind, model.Ref]
-	serversByHost   *graph.Index[serverHostKey, model.Ref]
 	settingsObjects *graph.Index[none, model.Ref]
 	dynamic         *graph.Index[none, model.Ref] // services that resolve what clients ask for
 	sni             *graph.Index[sniKey, model.Ref]
@@ -220,7 +219,6 @@ func (rs *rules) indexObjects(g *graph.Graph) {
 	rs.workloads = graph.NewIndex[selectorKey](g, "workloads by label", rankObjectIndex, model.Ref.Compare)
 	rs.slices = graph.NewIndex[model.Ref](g, "slices by service", rankObjectIndex, model.Ref.Compare)
 	rs.gatewaysByBind = graph.NewIndex[model.Bind](g, "gateways by bind", rankObjectIndex, model.Ref.Compare)
-	rs.serversByHost = graph.NewIndex[serverHostKey](g, "servers by host", rankObjectIndex, model.Ref.Compare)
 	rs.dynamic = graph.NewIndex[none](g, "dynamic services", rankObjectIndex, model.Ref.Compare)
 	rs.settingsObjects = graph.NewIndex[none](g, "settings objects", rankObjectIndex, model.Ref.Compare)
 	rs.sni = graph.NewIndex[sniKey](g, "servers by name", rankObjectIndex, model.Ref.Compare)
@@ -264,7 +262,6 @@ func (rs *rules) set(ref model.Ref, v model.Value) {
 	rs.workloads.Replace(b.workloads, a.workloads)
 	rs.slices.Replace(b.slices, a.slices)
 	rs.gatewaysByBind.Replace(b.gateways, a.gateways)
-	rs.serversByHost.Replace(b.servers, a.servers)
 	rs.settingsObjects.Replace(b.settings, a.settings)
 	rs.dynamic.Replace(b.dynamic, a.dynamic)
 	rs.replaceNames(b.names, a.names)
@@ -282,12 +279,6 @@ func (rs *rules) forget(ref model.Ref) {
 	rs.checked.Unpin(ref)
 }
 
-// serverHostKey is a host of a server as written, on its bind.
-type serverHostKey struct {
-	bind model.Bind
-	host model.ServerHost
-}
-
 // objectEntries are the places of one object in the indexes of objects.
 type objectEntries struct {
 	services  []graph.Entry[string, model.Ref]
@@ -295,7 +286,6 @@ type objectEntries struct {
 	workloads []graph.Entry[selectorKey, model.Ref]
 	slices    []graph.Entry[model.Ref, model.Ref]
 	gateways  []graph.Entry[model.Bind, model.Ref]
-	servers   []graph.Entry[serverHostKey, model.Ref]
 	settings  []graph.Entry[none, model.Ref]
 	dynamic   []graph.Entry[none, model.Ref]
 	names     nameEntries
@@ -321,11 +311,7 @@ func (rs *rules) entriesOf(v model.Value) (e objectEntries) {
 		e.slices = append(e.slices, graph.At(svc, o.Ref))
 	case *model.Gateway:
 		for i := range o.Servers {
-			s := &o.Servers[i]
-			e.gateways = append(e.gateways, graph.At(s.Bind, o.Ref))
-			for _, h := range s.Hosts {
-				e.servers = append(e.servers, graph.At(serverHostKey{s.Bind, h}, o.Ref))
-			}
+			e.gateways = append(e.gateways, graph.At(o.Servers[i].Bind, o.Ref))
 		}
 		e.names = rs.nameEntriesOf(o)
 	case *model.Settings:

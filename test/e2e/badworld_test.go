@@ -83,10 +83,9 @@ func TestDuplicates(t *testing.T) {
 	w.remove("c-route.yaml")
 	w.flawless()
 
-	// One host of one port in two gateways.
+	// One host of one port in two gateways: the rules of both count, the older first.
 	w.write("1-gateway.yaml", gateway("second", "twice.test", "once.test"))
 	w.write("d-route.yaml", strings.ReplaceAll(routes("d", "*", "  - directResponse: {status: 418}\n"), "[edge]", "[second]"))
-	w.problem("HostConflict", "1-gateway.yaml", "twice.test", "Gateway default/edge", "spec.servers[0].hosts")
 	w.answers("once.test", "/", http.StatusTeapot, "")
 	w.answersNow("twice.test", "/", http.StatusOK, "b twice.test")
 	w.write("0-gateway.yaml", gateway("edge", "neighbour.test"))
