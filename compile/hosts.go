@@ -38,6 +38,8 @@ func (rs *rules) buildHost(rd *graph.Reader, key hostKey) virtualHost {
 		Table: key.table.Name(), Port: key.table.Bind.Port, Host: key.host,
 		Targets: map[model.Destination]model.Target{},
 		Proxy:   routing.Proxy{Labels: rs.fleet.Labels, Namespace: rs.fleet.Namespace},
+
+		RequestBodyBufferBytes: rs.settings.Read(rd, none{}).RequestBodyBufferBytes,
 	}
 	in.Bindings, in.HTTPSRedirect = rs.bindingsOf(rd, key)
 	clusters := map[string]model.Destination{}

@@ -12,6 +12,7 @@ import (
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	earlyv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/http/early_header_mutation/header_mutation/v3"
 	preservecasev3 "github.com/envoyproxy/go-control-plane/envoy/extensions/http/header_formatters/preserve_case/v3"
+	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
@@ -87,6 +88,7 @@ func connectionManager(in manager) *hcmv3.HttpConnectionManager {
 		MergeSlashes:                    s.MergeSlashes,
 		PathWithEscapedSlashesAction:    escapedSlashes(s.EscapedSlashes),
 		StreamErrorOnInvalidHttpMessage: wrapperspb.Bool(false),
+		LocalReplyConfig:                localReplies(),
 		UpgradeConfigs:                  []*hcmv3.HttpConnectionManager_UpgradeConfig{{UpgradeType: "websocket"}},
 	}
 	if in.quic {
@@ -129,7 +131,7 @@ func commonOptions(s model.Settings) *corev3.HttpProtocolOptions {
 // destinations the cluster must let them pass too; so it is with the case of
 // header names.
 func http1Options(s model.Settings) *corev3.Http1ProtocolOptions {
-	o := &corev3.Http1ProtocolOptions{EnableTrailers: true}
+	o := &corev3.Http1ProtocolOptions{EnableTrailers: true, IgnoreHttp_11Upgrade: ignoredUpgrades()}
 	if s.HTTP10 {
 		o.AcceptHttp_10, o.DefaultHostForHttp_10 = true, hostForHTTP10
 	}
@@ -142,6 +144,16 @@ func http1Options(s model.Settings) *corev3.Http1ProtocolOptions {
 		}
 	}
 	return o
+}
+
+// ignoredUpgrades are all but the one that is served: the request is, without
+// the upgrade. Clients offer TLS/1.2 or h2c with every plain request.
+//
+// Source: RFC 9110 section 7.8.
+func ignoredUpgrades() []*matcherv3.StringMatcher {
+	return []*matcherv3.StringMatcher{{MatchPattern: &matcherv3.StringMatcher_SafeRegex{
+		SafeRegex: &matcherv3.RegexMatcher{Regex: `(?i)([^w]|w[^e]|we[^b]|web[^s]|webs[^o]|webso[^c]|websoc[^k]|websock[^e]|websocke[^t]|websocket.).*|w|we|web|webs|webso|websoc|websock|websocke`},
+	}}}
 }
 
 // http2Options allows the CONNECT method for WebSockets over HTTP/2 (RFC 8441);

@@ -10,6 +10,9 @@ type Settings struct {
 	// holds in memory.
 	ListenerBufferBytes uint32
 	ClusterBufferBytes  uint32
+	// RequestBodyBufferBytes is how much of the body of a request is kept to send
+	// it again; a larger one is not retried.
+	RequestBodyBufferBytes uint32
 	// ConnectionIdleTimeout closes a connection without requests.
 	ConnectionIdleTimeout time.Duration
 	// StreamIdleTimeout ends a request on which nothing moves; 0 disables.
@@ -23,6 +26,9 @@ type Settings struct {
 	ConnectionWindowBytes uint32 // HTTP/2
 	MaxRequestHeadersKiB  uint32
 	MaxRequestHeaders     uint32
+	// MaxResponseHeadersKiB and MaxResponseHeaders bound what destinations answer.
+	MaxResponseHeadersKiB uint32
+	MaxResponseHeaders    uint32
 	// UnderscoreHeaders keeps request headers with underscores.
 	UnderscoreHeaders bool
 	// MergeSlashes folds // in paths. EscapedSlashes is what happens to %2F.
@@ -63,21 +69,24 @@ const (
 // reason of each.
 func DefaultSettings() Settings {
 	return Settings{
-		ListenerBufferBytes:   32 << 10,
-		ClusterBufferBytes:    32 << 10,
-		ConnectionIdleTimeout: time.Hour,
-		RequestHeadersTimeout: 30 * time.Second,
-		MaxConcurrentStreams:  100,
-		StreamWindowBytes:     64 << 10,
-		ConnectionWindowBytes: 1 << 20,
-		MaxRequestHeadersKiB:  60,
-		MaxRequestHeaders:     100,
-		MergeSlashes:          true,
-		EscapedSlashes:        EscapedSlashesRedirect,
-		ListenerConnections:   10_000,
-		MaxConnections:        50_000,
-		MaxHeapBytes:          2 << 30,
-		ConnectTimeout:        10 * time.Second,
-		DrainTimeout:          30 * time.Second,
+		ListenerBufferBytes:    32 << 10,
+		ClusterBufferBytes:     32 << 10,
+		RequestBodyBufferBytes: 1 << 20,
+		ConnectionIdleTimeout:  time.Hour,
+		RequestHeadersTimeout:  30 * time.Second,
+		MaxConcurrentStreams:   100,
+		StreamWindowBytes:      64 << 10,
+		ConnectionWindowBytes:  1 << 20,
+		MaxRequestHeadersKiB:   60,
+		MaxRequestHeaders:      100,
+		MaxResponseHeadersKiB:  256,
+		MaxResponseHeaders:     1000,
+		MergeSlashes:           true,
+		EscapedSlashes:         EscapedSlashesRedirect,
+		ListenerConnections:    10_000,
+		MaxConnections:         50_000,
+		MaxHeapBytes:           2 << 30,
+		ConnectTimeout:         10 * time.Second,
+		DrainTimeout:           30 * time.Second,
 	}
 }

@@ -17,6 +17,7 @@ import (
 	"strings"
 
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"github.com/sluicegw/sluice/model"
 )
@@ -39,6 +40,9 @@ type HostInput struct {
 	Targets map[model.Destination]model.Target
 	// Proxy is who routes; a match may name it.
 	Proxy Proxy
+	// RequestBodyBufferBytes is how much of a body is kept to send it again; 0
+	// keeps what the connection may hold.
+	RequestBodyBufferBytes uint32
 }
 
 // Proxy is what sourceLabels and sourceNamespace of a match are compared with:
@@ -84,6 +88,9 @@ func VirtualHost(in HostInput) (*routev3.VirtualHost, []model.Problem) {
 		Domains:     []string{in.Host},
 		Routes:      routes,
 		RetryPolicy: defaultRetryPolicy(),
+	}
+	if in.RequestBodyBufferBytes > 0 {
+		vh.RequestBodyBufferLimit = wrapperspb.UInt64(uint64(in.RequestBodyBufferBytes))
 	}
 	if in.HTTPSRedirect {
 		vh.RequireTls = routev3.VirtualHost_ALL

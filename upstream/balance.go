@@ -25,7 +25,12 @@ const (
 // balance says how the endpoints of a cluster are chosen between. It knows the
 // algorithm, not the key to hash by, which is the route's.
 func balance(c *clusterv3.Cluster, p model.TrafficPolicy) {
-	c.CommonLbConfig = &clusterv3.Cluster_CommonLbConfig{HealthyPanicThreshold: &typev3.Percent{}}
+	c.CommonLbConfig = &clusterv3.Cluster_CommonLbConfig{
+		HealthyPanicThreshold: &typev3.Percent{},
+		// Envoy's own second would let an endpoint that was just ejected, or just
+		// became healthy, wait for it after every change of endpoints.
+		UpdateMergeWindow: &durationpb.Duration{},
+	}
 	if p.Outlier != nil {
 		c.CommonLbConfig.HealthyPanicThreshold.Value = float64(min(p.Outlier.MinHealthPercent, 100))
 	}

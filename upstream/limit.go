@@ -108,7 +108,7 @@ func speaksHTTP2(in ClusterInput) bool {
 func protocolOptions(in ClusterInput) *httpv3.HttpProtocolOptions {
 	p := pool(in.Policy)
 	o := &httpv3.HttpProtocolOptions{
-		CommonHttpProtocolOptions:   commonOptions(p),
+		CommonHttpProtocolOptions:   commonOptions(p, in.Settings),
 		UpstreamHttpProtocolOptions: authorityOptions(in),
 		OutlierDetection:            errorCodes(in.Policy.Outlier),
 	}
@@ -148,17 +148,16 @@ func http1Options(s model.Settings) *corev3.Http1ProtocolOptions {
 	return o
 }
 
-// commonOptions bounds connections by time and by requests. The idle timeout of
-// TCP stands in for that of HTTP, as with Istio.
-func commonOptions(p *model.ConnectionPool) *corev3.HttpProtocolOptions {
+// commonOptions bounds connections by time and by requests, and the headers of
+// answers. The idle timeout of TCP stands in for that of HTTP, as with Istio.
+func commonOptions(p *model.ConnectionPool, s model.Settings) *corev3.HttpProtocolOptions {
 	idle := p.HTTPIdleTimeout
 	if idle == nil {
 		idle = p.TCPIdleTimeout
 	}
-	if idle == nil && p.MaxConnectionDuration == nil && p.MaxRequestsPerConnection == 0 {
-		return nil
-	}
 	return &corev3.HttpProtocolOptions{
+		MaxHeadersCount:          wrapperspb.UInt32(s.MaxResponseHeaders),
+		MaxResponseHeadersKb:     wrapperspb.UInt32(s.MaxResponseHeadersKiB),
 		IdleTimeout:              optional(idle),
 		MaxConnectionDuration:    optional(p.MaxConnectionDuration),
 		MaxRequestsPerConnection: positive(p.MaxRequestsPerConnection),

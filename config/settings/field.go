@@ -33,6 +33,7 @@ func fields() []field {
 	return []field{
 		{"listenerBufferBytes", size(4<<10, 1<<30, func(s *model.Settings) *uint32 { return &s.ListenerBufferBytes })},
 		{"clusterBufferBytes", size(4<<10, 1<<30, func(s *model.Settings) *uint32 { return &s.ClusterBufferBytes })},
+		{"requestBodyBufferBytes", size(1<<10, 1<<30, func(s *model.Settings) *uint32 { return &s.RequestBodyBufferBytes })},
 		{"connectionIdleTimeout", period(time.Second, day, func(s *model.Settings) *time.Duration { return &s.ConnectionIdleTimeout })},
 		{"streamIdleTimeout", periodOrOff(time.Millisecond, day, func(s *model.Settings) *time.Duration { return &s.StreamIdleTimeout })},
 		{"requestTimeout", periodOrOff(time.Millisecond, day, func(s *model.Settings) *time.Duration { return &s.RequestTimeout })},
@@ -42,6 +43,8 @@ func fields() []field {
 		{"connectionWindowBytes", size(smallestWindow, math.MaxInt32, func(s *model.Settings) *uint32 { return &s.ConnectionWindowBytes })},
 		{"maxRequestHeadersKiB", count(1, 8192, func(s *model.Settings) *uint32 { return &s.MaxRequestHeadersKiB })},
 		{"maxRequestHeaders", count(1, 10_000, func(s *model.Settings) *uint32 { return &s.MaxRequestHeaders })},
+		{"maxResponseHeadersKiB", count(1, 8192, func(s *model.Settings) *uint32 { return &s.MaxResponseHeadersKiB })},
+		{"maxResponseHeaders", count(1, 10_000, func(s *model.Settings) *uint32 { return &s.MaxResponseHeaders })},
 		{"underscoreHeaders", toggle(func(s *model.Settings) *bool { return &s.UnderscoreHeaders })},
 		{"mergeSlashes", toggle(func(s *model.Settings) *bool { return &s.MergeSlashes })},
 		{"escapedSlashes", escapedSlashes},

@@ -2,7 +2,10 @@ package e2e
 
 import (
 	"fmt"
+	"io"
 	"net/http"
+	"net/http/httptest"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -94,6 +97,64 @@ func TestRetriesElsewhere(t *testing.T) {
 		t.Errorf("of a request whose first try times out, %d fail after %d tries", failed, slow.asked("/odd"))
 	}
 	w.flawless()
+}
+
+// Bodies are kept for another try up to a size; a larger one goes on at once and
+// is not sent again. Nobody is told that a body is too large.
+func TestBodiesAreSentAgain(t *testing.T) {
+	t.Parallel()
+	_, refused := boundPort(t)
+	dead := &origin{name: "dead", port: refused}
+	server := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		n, _ := io.Copy(io.Discard, r.Body)
+		_, _ = fmt.Fprint(rw, n)
+	}))
+	t.Cleanup(server.Close)
+	good := &origin{name: "good", port: portOf(server.Listener.Addr())}
+	w := newWorld(t, map[string]string{
+		"gateway.yaml": edge("*"), "f.yaml": fleet("f.internal", []*origin{good, dead}), "r.yaml": routes("f", "f.test", to("f.internal")),
+		"s.yaml": rule("f.internal", "  trafficPolicy: {loadBalancer: {simple: ROUND_ROBIN}}\n"),
+	}).run().settled()
+	for _, c := range []struct {
+		size  int
+		again bool
+	}{{1 << 10, true}, {100 << 10, true}, {1<<20 - 1, true}, {1<<20 + 64<<10, false}, {10 << 20, false}} {
+		failed := 0
+		for range 12 {
+			r := w.must(query{host: "f.test", method: http.MethodPost, body: strings.Repeat("x", c.size)})
+			switch {
+			case r.code == http.StatusOK && r.body == itoa(c.size):
+			case r.code == http.StatusServiceUnavailable:
+				failed++
+			default:
+				t.Errorf("a body of %d bytes is answered %d %q", c.size, r.code, r.line())
+			}
+		}
+		if c.again && failed > 0 {
+			t.Errorf("%d of 12 bodies of %d bytes are not sent again", failed, c.size)
+		}
+	}
+}
+
+// Destinations may answer with more headers than clients may send, up to a bound
+// that is declared.
+func TestManyHeadersInAnswers(t *testing.T) {
+	t.Parallel()
+	server := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		n, _ := strconv.Atoi(r.URL.Query().Get("n"))
+		for i := range n {
+			rw.Header().Set("x-"+itoa(i), strings.Repeat("y", 200))
+		}
+	}))
+	t.Cleanup(server.Close)
+	w := newWorld(t, map[string]string{
+		"gateway.yaml": edge("*"), "f.yaml": service("f.internal", portOf(server.Listener.Addr())), "r.yaml": routes("f", "f.test", to("f.internal")),
+	}).run().settled()
+	for n, code := range map[string]int{"50": 200, "150": 200, "950": 200, "1100": 502} {
+		w.answers("f.test", "/?n="+n, code, "")
+	}
+	w.write("settings.yaml", "apiVersion: sluice.dev/v1\nkind: Settings\nmetadata: {name: settings}\nspec: {maxResponseHeaders: 2000}\n")
+	w.answers("f.test", "/?n=1100", 200, "")
 }
 
 // child is a virtual service to which others delegate: what is in its metadata,
