@@ -26,6 +26,36 @@ func TestBackoffDoublesAndForgets(t *testing.T) {
 	}
 }
 
+// Who is killed again and again while it serves is not kept away for long; who
+// does not come up at all is.
+func TestBackoffIsShortForAnEnvoyThatWasLive(t *testing.T) {
+	for name, c := range map[string]struct{ live, want []time.Duration }{
+		"killed many times": {
+			[]time.Duration{1, 1, 1, 1, 1, 1, 1, 1},
+			[]time.Duration{100, 200, 400, 800, 1000, 1000, 1000, 1000},
+		},
+		"live at last after many starts that went wrong": {
+			[]time.Duration{0, 0, 0, 0, 0, 0, 0, 0, 1},
+			[]time.Duration{100, 200, 400, 800, 1600, 3200, 6400, 10000, 1000},
+		},
+		"no longer comes up after a kill": {
+			[]time.Duration{1, 1, 1, 1, 1, 0, 0, 0, 0, 0},
+			[]time.Duration{100, 200, 400, 800, 1000, 2000, 4000, 8000, 10000, 10000},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var b backoff
+			var got []time.Duration
+			for _, live := range c.live {
+				got = append(got, b.after(live*time.Second)/time.Millisecond)
+			}
+			if diff := cmp.Diff(c.want, got); diff != "" {
+				t.Errorf("waits in ms (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
 // timeline is a clock that stands still. Back-off waits are handed to the
 // test; all others use the real clock.
 func timeline() (Clock, chan chan time.Time) {
