@@ -57,6 +57,9 @@ func (r reader) tls(at *strict.Path, in *networking.ClientTLSSettings) *model.Up
 
 // checkTLS checks that the fields go together.
 func (r reader) checkTLS(at *strict.Path, t *model.UpstreamTLS) {
+	if t.Mode == model.TLSSimple {
+		r.showNothing(at, t)
+	}
 	pair := t.CertificateFile != "" && t.KeyFile != ""
 	files := t.CertificateFile + t.KeyFile + t.CAFile + t.CRLFile
 	for name, file := range map[string]string{
@@ -76,11 +79,22 @@ func (r reader) checkTLS(at *strict.Path, t *model.UpstreamTLS) {
 		r.Fail(at, strict.Invalid("credentialName excludes clientCertificate, privateKey, caCertificates and caCrl; keep one kind of them"))
 	case t.Mode == model.TLSMutual && !pair && t.Credential == "":
 		r.Fail(at, strict.Missing("mode MUTUAL needs a certificate; add clientCertificate and privateKey, or credentialName"))
-	case t.Mode == model.TLSSimple && t.CertificateFile+t.KeyFile != "":
-		r.Fail(at, strict.Invalid("mode SIMPLE shows no certificate; write MUTUAL, or remove clientCertificate and privateKey"))
 	case t.CRLFile != "" && t.CAFile == "":
 		r.Fail(at.Field("caCrl"), strict.Invalid("a list of revoked certificates counts only with caCertificates; add them"))
+	case t.InsecureSkipVerify && (t.CAFile != "" || len(t.SubjectAltNames) > 0):
+		r.Fail(at.Field("insecureSkipVerify"), strict.Invalid("it verifies nothing, although caCertificates or subjectAltNames say what to verify; remove it, or remove them"))
 	case t.InsecureSkipVerify:
 		r.Warn(at.Field("insecureSkipVerify"), strict.Invalid("the destination is not verified and anybody on the way can read along; remove it"))
+	}
+}
+
+// showNothing leaves out the certificate of a mode that shows none, as Istio
+// does: the server is verified all the same, and refuses who has to show one.
+func (r reader) showNothing(at *strict.Path, t *model.UpstreamTLS) {
+	for name, file := range map[string]*string{"clientCertificate": &t.CertificateFile, "privateKey": &t.KeyFile} {
+		if *file != "" {
+			r.Note(at.Field(name), strict.Invalid("mode SIMPLE shows no certificate and the field has no effect; write MUTUAL, or remove it"))
+			*file = ""
+		}
 	}
 }
