@@ -12,7 +12,6 @@ package compile
 
 import (
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -28,14 +27,11 @@ type Options struct {
 	// Kinds are the kinds that are read; objects of others are problems.
 	Kinds map[config.GroupKind]config.Kind
 	// ScopedAbove is the number of hosts above which a route table takes the
-	// scoped layout, for good; 0 means always.
+	// scoped layout, for good; 0 means always. TLS hosts with exact names alone are
+	// asked at first sight only.
 	ScopedAbove int
 	// Fleet is what the proxies are.
 	Fleet Fleet
-	// Scoped are the tables that are in the scoped layout already.
-	Scoped []model.Table
-	// OnDemand are the binds that fetch certificates on demand already.
-	OnDemand []model.Bind
 	// Prepare is asked whenever [Compiler.Wants] change, before anything is
 	// returned, for what is known at once; nil knows nothing.
 	Prepare func(*Wants) Facts
@@ -47,8 +43,6 @@ type Options struct {
 type Compiler struct {
 	options   Options
 	rules     *rules
-	scoped    map[model.Table]bool
-	onDemand  map[model.Bind]bool
 	asked     *Wants                                 // of Prepare
 	resources map[model.ResourceName]*model.Resource // as published
 	reports   map[string][]model.Problem             // of the rules, as published
@@ -69,28 +63,10 @@ type Result struct {
 
 // New returns a compiler without objects.
 func New(o Options) *Compiler {
-	c := &Compiler{
-		options: o, rules: newRules(o), scoped: map[model.Table]bool{}, onDemand: map[model.Bind]bool{},
+	return &Compiler{
+		options: o, rules: newRules(o),
 		resources: map[model.ResourceName]*model.Resource{}, reports: map[string][]model.Problem{}, lingering: map[model.ResourceName]lingering{},
 	}
-	for _, b := range o.Scoped {
-		c.setScoped(b)
-	}
-	for _, b := range o.OnDemand {
-		c.setOnDemand(b)
-	}
-	return c
-}
-
-// Scoped returns the route tables that are in the scoped layout, in
-// order: hand them to [Options.Scoped] to get the same resources again.
-func (c *Compiler) Scoped() []model.Table {
-	out := make([]model.Table, 0, len(c.scoped))
-	for b := range c.scoped {
-		out = append(out, b)
-	}
-	slices.SortFunc(out, compareTable)
-	return out
 }
 
 // Settings returns the settings in force.
@@ -99,22 +75,6 @@ func (c *Compiler) Settings() model.Settings {
 		return *s
 	}
 	return *c.rules.defaults
-}
-
-func (c *Compiler) setScoped(t model.Table) {
-	c.scoped[t] = true
-	c.rules.sticky.Set(t, true)
-}
-
-// OnDemand returns the binds that fetch certificates on demand, in order: hand
-// them to [Options.OnDemand] to get the same resources again.
-func (c *Compiler) OnDemand() []model.Bind {
-	return slices.SortedFunc(maps.Keys(c.onDemand), compareBind)
-}
-
-func (c *Compiler) setOnDemand(b model.Bind) {
-	c.onDemand[b] = true
-	c.rules.shared.Set(b, true)
 }
 
 // Apply takes the objects of some steps in their order and returns what they
@@ -185,14 +145,7 @@ func (c *Compiler) settle(gone []model.Ref) Result {
 			c.rules.forget(ref)
 		}
 	}
-	for b, scoped := range c.rules.layout.All() {
-		if scoped && !c.scoped[b] {
-			c.setScoped(b)
-		}
-	}
-	if b := c.rules.onDemand.Value(none{}); b != (model.Bind{}) && !c.onDemand[b] {
-		c.setOnDemand(b)
-	}
+	c.keep()
 	c.rules.g.Settle()
 	if c.options.Now != nil && len(c.rules.notedPairs) > 0 {
 		c.rules.judgeNoted(c.options.Now())

@@ -126,7 +126,7 @@ func TestOnlyWhatRoutesUseIsSent(t *testing.T) {
 	for name := range c.resources {
 		count[name.Type.Short()]++
 	}
-	want := map[string]int{"listener": 1, "route": 1, "cluster": 3, "endpoint": 3}
+	want := map[string]int{"listener": 1, "extension": 2, "scope": 1, "route": 1, "cluster": 3, "endpoint": 3}
 	if !maps.Equal(count, want) {
 		t.Errorf("resources %v, want %v", count, want)
 	}
@@ -134,13 +134,14 @@ func TestOnlyWhatRoutesUseIsSent(t *testing.T) {
 
 func TestTableStaysScoped(t *testing.T) {
 	c := city(257, 10)
-	if len(c.Scoped()) != 1 {
+	table := model.Table{Bind: model.Bind{Address: model.AnyAddress, Port: 80}}
+	if !c.rules.layout.Value(table) {
 		t.Fatal("a table of 257 hosts is not scoped")
 	}
 	ref := routesOf(0, 0, "").Ref
 	c.rules.set(ref, nil)
 	c.settle([]model.Ref{ref})
-	if len(c.Scoped()) != 1 || c.resources[model.ResourceName{Type: model.TypeRoute, Name: "http.80"}] != nil {
+	if !c.rules.layout.Value(table) || c.resources[model.ResourceName{Type: model.TypeRoute, Name: "http.80"}] != nil {
 		t.Error("the table left the scoped layout when it shrank to 256 hosts")
 	}
 }

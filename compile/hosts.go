@@ -158,7 +158,8 @@ func (rs *rules) ownBindings(rd *graph.Reader, key hostKey) (out []routing.Bindi
 	return out, redirect
 }
 
-// buildPlainTable puts all hosts of a table into one route configuration.
+// buildPlainTable puts all hosts of a table into one route configuration, and
+// makes the scope that leads there.
 func (rs *rules) buildPlainTable(rd *graph.Reader, table model.Table) resources {
 	name := table.Name()
 	hosts := rs.hosts.Read(rd, table)
@@ -178,7 +179,14 @@ func (rs *rules) buildPlainTable(rd *graph.Reader, table model.Table) resources 
 	}
 	slices.SortFunc(owners, model.Ref.Compare)
 	p := part{name: model.ResourceName{Type: model.TypeRoute, Name: name}, owners: slices.Compact(owners)}
-	return resources{list: []*model.Resource{newResource(p, gateway.PlainTable(name, encoded, maxDirect))}}
+	out := resources{list: []*model.Resource{newResource(p, gateway.PlainTable(name, encoded, maxDirect))}}
+	if rs.scopes.Read(rd, table) {
+		scope := gateway.TableScope(name)
+		out.list = append(out.list, resourcesOf(part{
+			name: model.ResourceName{Type: model.TypeScope, Name: scope.GetName()}, msg: scope, needs: []model.ResourceName{p.name},
+		}).list...)
+	}
+	return out
 }
 
 // buildScopedHost gives one host a route configuration and a scope of its own.

@@ -19,6 +19,8 @@ type nameEntries struct {
 	sharing       []graph.Entry[none, model.Bind]
 	ownGateways   []graph.Entry[model.Bind, model.Ref]
 	wildShared    []graph.Entry[model.Bind, string]
+	wildGroups    []graph.Entry[model.Table, string]
+	quicTables    []graph.Entry[none, model.Table]
 	groups        []graph.Entry[model.Bind, model.Table]
 	grouped       []graph.Entry[model.Table, string]
 	forced        []graph.Entry[none, model.Bind]
@@ -60,6 +62,9 @@ func (e *nameEntries) addServer(gw model.Ref, s *model.Server) {
 	for _, h := range s.Hosts {
 		e.sni = append(e.sni, graph.At(sniKey{s.Bind, h.DNS}, gw))
 		e.names = append(e.names, graph.At(shareKey{s.Bind, shared}, h.DNS))
+		if isHTTP(s) && strings.HasPrefix(h.DNS, "*") {
+			e.addWildcard(s, h.DNS)
+		}
 		if shared {
 			if strings.HasPrefix(h.DNS, "*") {
 				e.wildShared = append(e.wildShared, graph.At(s.Bind, h.DNS))
@@ -88,6 +93,15 @@ func (e *nameEntries) addServer(gw model.Ref, s *model.Server) {
 	}
 }
 
+// addWildcard notes a wildcard in whose table HTTP is.
+func (e *nameEntries) addWildcard(s *model.Server, name string) {
+	group := model.Table{Bind: s.Bind, TLS: true, Policy: s.TLS.Policy(name)}
+	e.wildGroups = append(e.wildGroups, graph.At(group, name))
+	if s.TLS.HTTP3 {
+		e.quicTables = append(e.quicTables, graph.At(none{}, group))
+	}
+}
+
 func (rs *rules) replaceNames(b, a nameEntries) {
 	rs.sni.Replace(b.sni, a.sni)
 	rs.names.Replace(b.names, a.names)
@@ -95,6 +109,8 @@ func (rs *rules) replaceNames(b, a nameEntries) {
 	rs.sharing.Replace(b.sharing, a.sharing)
 	rs.ownGateways.Replace(b.ownGateways, a.ownGateways)
 	rs.wildShared.Replace(b.wildShared, a.wildShared)
+	rs.wildGroups.Replace(b.wildGroups, a.wildGroups)
+	rs.quicTables.Replace(b.quicTables, a.quicTables)
 	rs.groups.Replace(b.groups, a.groups)
 	rs.grouped.Replace(b.grouped, a.grouped)
 	rs.forced.Replace(b.forced, a.forced)

@@ -15,9 +15,10 @@ import (
 // 3.4 s among 10,000; on demand it costs 3 ms.
 const onDemandAbove = 2000
 
-// crowdedAbove is the number of names with one certificate above which they share
-// a chain. Their table is in the scoped layout then, whose programs cost Envoy half
-// a megabyte for each chain.
+// crowdedAbove is the number of names with one certificate, and of wildcards, above
+// which they share a chain from the start: their tables are, or may have to be, in
+// the scoped layout, and what finds scopes costs Envoy 0.3 MB for each chain. Names
+// that have chains keep them, because their connections would have to go.
 const crowdedAbove = 256
 
 // findOnDemand returns the one bind whose names share a chain: the names of its
@@ -25,24 +26,28 @@ const crowdedAbove = 256
 func (rs *rules) findOnDemand(rd *graph.Reader, _ none) model.Bind {
 	sharing, forced := rs.sharing.Read(rd, none{}), rs.forced.Read(rd, none{})
 	for _, b := range sharing {
-		if rs.shared.Read(rd, b) {
+		if rs.chaining.Read(rd, b) == chainsShared {
 			return b
 		}
 	}
 	for _, b := range sharing {
-		if slices.Contains(forced, b) || rs.names.Size.Read(rd, shareKey{b, true}) > onDemandAbove || rs.crowded(rd, b) {
+		if slices.Contains(forced, b) || rs.names.Size.Read(rd, shareKey{b, true}) > onDemandAbove {
+			return b
+		}
+		if rs.chaining.Read(rd, b) != chainsOwn && rs.crowded(rd, b) {
 			return b
 		}
 	}
 	return model.Bind{}
 }
 
-// crowded reports whether too many names of a bind have one certificate.
+// crowded reports whether too many names of a bind have one certificate, or are
+// wildcards.
 func (rs *rules) crowded(rd *graph.Reader, b model.Bind) bool {
 	if rs.names.Size.Read(rd, shareKey{b, true}) <= crowdedAbove {
 		return false
 	}
-	return slices.ContainsFunc(rs.groups.Read(rd, b), func(t model.Table) bool { return rs.grouped.Size.Read(rd, t) > crowdedAbove })
+	return rs.wildShared.Size.Read(rd, b) > crowdedAbove || slices.ContainsFunc(rs.groups.Read(rd, b), func(t model.Table) bool { return rs.grouped.Size.Read(rd, t) > crowdedAbove })
 }
 
 // firstSharing returns the server whose settings the shared chain of a bind has,

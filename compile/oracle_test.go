@@ -105,8 +105,9 @@ func TestOrderOfArrivalDoesNotMatter(t *testing.T) {
 		refs = append(refs, ref)
 	}
 	slices.SortFunc(refs, model.Ref.Compare)
-	other := New(Options{ScopedAbove: 256, Scoped: c.Scoped(), OnDemand: c.OnDemand(), Fleet: acmeFleet()})
+	other := New(Options{ScopedAbove: 256, Fleet: acmeFleet()})
 	other.rules.copyFacts(c.rules)
+	other.rules.copyKept(c.rules)
 	for i := len(refs) - 1; i >= 0; i-- { // one by one, backwards
 		other.rules.set(refs[i], c.rules.objects.Get(refs[i]))
 		other.settle(nil)

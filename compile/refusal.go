@@ -27,7 +27,7 @@ func (c *Compiler) Refuse(refusals map[model.ResourceName]Refusal) Result {
 			continue
 		}
 		if t, plain := tables[name.Name]; plain {
-			c.setScoped(t)
+			c.rules.sticky.Set(t, true)
 			continue
 		}
 		c.rules.refused.Set(name, r)

@@ -1,6 +1,7 @@
 package compile
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
@@ -10,9 +11,10 @@ import (
 func TestRefusedPlainTableIsTakenApart(t *testing.T) {
 	c := city(3, 3)
 	table := model.ResourceName{Type: model.TypeRoute, Name: "http.80"}
+	scope := model.ResourceName{Type: model.TypeScope, Name: "http.80/@"}
 	res := c.Refuse(map[model.ResourceName]Refusal{table: {Hash: c.resources[table].Hash, Detail: "bad"}})
-	if len(res.Change.Removals) != 1 || res.Change.Removals[0] != table {
-		t.Errorf("removals %v, want the table", res.Change.Removals)
+	if !slices.Equal(res.Change.Removals, []model.ResourceName{table, scope}) {
+		t.Errorf("removals %v, want the table and its scope", res.Change.Removals)
 	}
 	for _, h := range []string{"h0.test", "h1.test", "h2.test"} {
 		if c.resources[model.ResourceName{Type: model.TypeScope, Name: "http.80/" + h}] == nil {

@@ -66,8 +66,9 @@ type rules struct {
 	defaults    *model.Settings
 
 	objects    *graph.Input[model.Ref, model.Value]
-	sticky     *graph.Input[model.Table, bool]
-	shared     *graph.Input[model.Bind, bool]            // binds that fetch certificates on demand, for good
+	sticky     *graph.Input[model.Table, bool]           // tables in the scoped layout, for good
+	finding    *graph.Input[model.Table, finding]        // for good
+	chaining   *graph.Input[model.Bind, chaining]        // for good
 	moments    *graph.Input[model.Credential, time.Time] // by which certificates are judged
 	files      *graph.Input[string, *File]
 	managed    *graph.Input[string, *model.ManagedCertificate] // by host
@@ -91,6 +92,8 @@ type rules struct {
 	sharing         *graph.Index[none, model.Bind]      // binds with names that may share a chain
 	ownGateways     *graph.Index[model.Bind, model.Ref] // with a server whose names need chains of their own
 	wildShared      *graph.Index[model.Bind, string]    // wildcards among the names that may share
+	wildGroups      *graph.Index[model.Table, string]   // wildcards of servers, by the table they have if they do not share
+	quicTables      *graph.Index[none, model.Table]     // of those with HTTP/3
 	groups          *graph.Index[model.Bind, model.Table]
 	grouped         *graph.Index[model.Table, string] // names that may share, by the table they have if they do not
 	forced          *graph.Index[none, model.Bind]    // binds told to share it
@@ -117,8 +120,9 @@ type rules struct {
 	checked    *graph.Rule[model.Ref, resources]
 	policies   *graph.Rule[string, []*model.DestinationPolicy]
 	settings   *graph.Rule[none, *model.Settings]
-	layout     *graph.Rule[model.Table, bool]
-	onDemand   *graph.Rule[none, model.Bind] // the bind that fetches certificates on demand; zero: none
+	scopes     *graph.Rule[model.Table, bool] // whether it is found by scope
+	layout     *graph.Rule[model.Table, bool] // whether it is scoped
+	onDemand   *graph.Rule[none, model.Bind]  // the bind that fetches certificates on demand; zero: none
 
 	certificate *graph.Rule[model.Credential, certificate]
 	foreign     *graph.Rule[model.Table, []string]
@@ -126,17 +130,18 @@ type rules struct {
 
 	target *graph.Rule[targetKey, target]
 
-	root       *graph.Rule[none, none]
-	listener   *graph.Rule[model.Bind, resources]
-	table      *graph.Rule[model.Table, none]
-	bucket     *graph.Rule[bucketKey, none]
-	host       *graph.Rule[hostKey, virtualHost]
-	plainTable *graph.Rule[model.Table, resources]
-	scopedHost *graph.Rule[hostKey, resources]
-	fallback   *graph.Rule[none, resources]
-	cluster    *graph.Rule[model.Destination, resources]
-	endpoints  *graph.Rule[model.Destination, resources]
-	secret     *graph.Rule[secretKey, resources]
+	root        *graph.Rule[none, none]
+	listener    *graph.Rule[model.Bind, resources]
+	table       *graph.Rule[model.Table, none]
+	bucket      *graph.Rule[bucketKey, none]
+	host        *graph.Rule[hostKey, virtualHost]
+	plainTable  *graph.Rule[model.Table, resources]
+	tableLayout *graph.Rule[model.Table, resources]
+	scopedHost  *graph.Rule[hostKey, resources]
+	fallback    *graph.Rule[none, resources]
+	cluster     *graph.Rule[model.Destination, resources]
+	endpoints   *graph.Rule[model.Destination, resources]
+	secret      *graph.Rule[secretKey, resources]
 
 	misdirecteds *graph.Rule[model.Table, resources]
 	sharedBucket *graph.Rule[bucketKey, none]
@@ -162,6 +167,7 @@ func newRules(o Options) *rules {
 	rs.credential = graph.NewRule(g, "credential", rankService, rs.readCredential, credential.equal)
 	rs.policies = graph.NewRule(g, "policies", rankPolicy, rs.findPolicies, slices.Equal[[]*model.DestinationPolicy])
 	rs.settings = graph.NewRule(g, "settings", rankPolicy, rs.findSettings, same[*model.Settings])
+	rs.scopes = graph.NewRule(g, "scopes", rankService, rs.findsByScope, same[bool])
 	rs.layout = graph.NewRule(g, "layout", rankPolicy, rs.isScoped, same[bool])
 	rs.checked = graph.NewRule(g, "policy check", rankTarget, rs.checkPolicy, resources.equal)
 	rs.target = graph.NewRule(g, "target", rankTarget, rs.resolve, sameTarget)
@@ -171,6 +177,7 @@ func newRules(o Options) *rules {
 	rs.bucket = graph.NewRule(g, "bucket", rankBucket, rs.demandHosts, same[none])
 	rs.host = graph.NewRule(g, "virtual host", rankHost, rs.buildHost, virtualHost.equal)
 	rs.plainTable = graph.NewRule(g, "plain table", rankHostTable, rs.buildPlainTable, resources.equal)
+	rs.tableLayout = graph.NewRule(g, "table layout", rankHostTable, rs.tellLayout, resources.equal)
 	rs.scopedHost = graph.NewRule(g, "scoped host", rankHostTable, rs.buildScopedHost, resources.equal)
 	rs.fallback = graph.NewRule(g, "fallback", rankHostTable, rs.buildFallback, resources.equal)
 	rs.cluster = graph.NewRule(g, "cluster", rankCluster, rs.buildCluster, resources.equal)
@@ -185,7 +192,8 @@ func newRules(o Options) *rules {
 
 // inputFacts are what is not declared; see [Facts].
 func (rs *rules) inputFacts(g *graph.Graph) {
-	rs.shared = graph.NewInput[model.Bind, bool](g, "sticky chain")
+	rs.finding = graph.NewInput[model.Table, finding](g, "sticky finding")
+	rs.chaining = graph.NewInput[model.Bind, chaining](g, "sticky chains")
 	rs.moments = graph.NewInput[model.Credential, time.Time](g, "moment")
 	rs.files = graph.NewInput[string, *File](g, "file")
 	rs.managed = graph.NewInput[string, *model.ManagedCertificate](g, "managed certificate")
@@ -226,6 +234,8 @@ func (rs *rules) indexObjects(g *graph.Graph) {
 	rs.sharedBuckets = graph.NewIndex[bucketKey](g, "shared names", rankObjectIndex, strings.Compare)
 	rs.ownGateways = graph.NewIndex[model.Bind](g, "gateways with chains", rankObjectIndex, model.Ref.Compare)
 	rs.wildShared = graph.NewIndex[model.Bind](g, "shared wildcards", rankObjectIndex, strings.Compare)
+	rs.wildGroups = graph.NewIndex[model.Table](g, "wildcards by group", rankObjectIndex, strings.Compare)
+	rs.quicTables = graph.NewIndex[none](g, "wildcard tables over QUIC", rankObjectIndex, compareTable)
 	rs.groups = graph.NewIndex[model.Bind](g, "groups", rankObjectIndex, compareTable)
 	rs.grouped = graph.NewIndex[model.Table](g, "names by group", rankObjectIndex, strings.Compare)
 	rs.sharing = graph.NewIndex[none](g, "binds that may share", rankObjectIndex, compareBind)

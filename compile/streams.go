@@ -62,7 +62,7 @@ func (rs *rules) chainsOn(rd *graph.Reader, sharing *model.Server, in *gateway.S
 	names := slices.Clone(rs.names.Read(rd, shareKey{bind, false}))
 	if sharing != nil {
 		table := model.Table{Bind: bind, TLS: true}
-		in.OnDemand = &gateway.OnDemand{Server: sharing, Table: table.Name(), Scoped: rs.layout.Read(rd, table)}
+		in.OnDemand = &gateway.OnDemand{Server: sharing, Table: table.Name()}
 		names = append(names, rs.unshareable(rd, bind, names)...)
 	} else {
 		names = append(names, rs.names.Read(rd, shareKey{bind, true})...)
@@ -138,11 +138,11 @@ func (rs *rules) reaches(rd *graph.Reader, set *model.RouteSet, key sniKey) bool
 
 // demandTLS demands what the chains of a listener name: tables and secrets.
 func (rs *rules) demandTLS(rd *graph.Reader, in gateway.StreamInput, chains []chain) {
-	scoped := false
+	scopes := in.OnDemand != nil
 	for _, c := range chains {
 		if isHTTP(c.server) {
 			rs.table.Demand(rd, c.table)
-			scoped = scoped || c.host.Scoped
+			scopes = scopes || c.host.Scopes
 		}
 		for _, pair := range c.pairs {
 			rs.secret.Demand(rd, secretKey{pair, false})
@@ -153,12 +153,11 @@ func (rs *rules) demandTLS(rd *graph.Reader, in gateway.StreamInput, chains []ch
 	}
 	if in.OnDemand != nil {
 		rs.table.Demand(rd, model.Table{Bind: in.Bind, TLS: true})
-		scoped = scoped || in.OnDemand.Scoped
 		for i := range bucketCount {
 			rs.sharedBucket.Demand(rd, bucketKey{model.Table{Bind: in.Bind}, uint8(i)})
 		}
 	}
-	if scoped {
+	if scopes {
 		rs.fallback.Demand(rd, none{})
 	}
 	if in.Tickets && len(chains) > 0 {

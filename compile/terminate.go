@@ -148,7 +148,7 @@ func (c chain) resources() []*model.Resource { return nil }
 func (c chain) problems() []model.Problem    { return c.faults }
 
 func (c chain) equal(o chain) bool {
-	return c.server == o.server && c.issues == o.issues && c.table == o.table && c.host.Scoped == o.host.Scoped && c.host.Gateway == o.host.Gateway &&
+	return c.server == o.server && c.issues == o.issues && c.table == o.table && c.host.Scopes == o.host.Scopes && c.host.Gateway == o.host.Gateway &&
 		c.host.Authorities == o.host.Authorities && slices.Equal(c.host.Certificates, o.host.Certificates) &&
 		slices.Equal(c.pairs, o.pairs) && c.ca == o.ca && slices.Equal(c.faults, o.faults)
 }
@@ -164,7 +164,7 @@ func (rs *rules) buildChain(rd *graph.Reader, key sniKey) (c chain) {
 	c.host = gateway.TLSHost{Host: key.host, Server: o.server, Gateway: o.gateway.Ref}
 	if isHTTP(o.server) {
 		c.table = rs.tableOf(rd, o.server, key.host)
-		c.host.Table, c.host.Scoped = c.table.Name(), rs.layout.Read(rd, c.table)
+		c.host.Table, c.host.Scopes = c.table.Name(), rs.scopes.Read(rd, c.table)
 	}
 	if rs.issuesBelow(rd, &c, key) {
 		return c

@@ -15,7 +15,7 @@ import (
 // much as the first step.
 func (c *Compiler) Verify() error {
 	o := c.options
-	o.Scoped, o.OnDemand, o.Prepare, o.Now = c.Scoped(), c.OnDemand(), nil, nil
+	o.Prepare, o.Now = nil, nil
 	fresh := New(o)
 	for ref, v := range c.rules.objects.All() {
 		fresh.rules.set(ref, v)
@@ -24,6 +24,7 @@ func (c *Compiler) Verify() error {
 		fresh.rules.refused.Set(name, r)
 	}
 	fresh.rules.copyFacts(c.rules)
+	fresh.rules.copyKept(c.rules)
 	fresh.settle(nil)
 	return c.compare(fresh)
 }

@@ -35,7 +35,7 @@ func extra(address, cluster string, change func(*gateway.ListenerInput)) site {
 	vh.GetRoutes()[0].GetRoute().ClusterSpecifier = &routev3.RouteAction_Cluster{Cluster: cluster}
 	in := gateway.ListenerInput{Bind: model.Bind{Address: address}, Settings: model.DefaultSettings()}
 	change(&in)
-	return site{in, []*routev3.VirtualHost{vh}}
+	return site{in, false, []*routev3.VirtualHost{vh}}
 }
 
 // exchange sends text and returns the status of the answer; 0 if the connection
@@ -271,7 +271,8 @@ func TestSteeredFilters(t *testing.T) {
 	var sites []site
 	for i, scoped := range []bool{false, true} {
 		sites = append(sites, site{
-			gateway.ListenerInput{Bind: model.Bind{Address: fmt.Sprintf("127.0.0.%d", i+1)}, Scoped: scoped, Settings: model.DefaultSettings()},
+			gateway.ListenerInput{Bind: model.Bind{Address: fmt.Sprintf("127.0.0.%d", i+1)}, Settings: model.DefaultSettings()},
+			scoped,
 			[]*routev3.VirtualHost{
 				steer(routeTo("abort.foo.com", "/"), model.FilterFault, &faultv3.HTTPFault{Abort: &faultv3.FaultAbort{
 					ErrorType:  &faultv3.FaultAbort_HttpStatus{HttpStatus: http.StatusTeapot},

@@ -10,16 +10,20 @@ import (
 )
 
 // The fallback gives the scoped layout what Envoy's own host matching gives the
-// plain one. It runs only for requests whose exact authority has no scope; the
-// table of every scope disables it. Per request it
+// plain one. It runs only for requests whose key has no scope; the table of every
+// scope disables it. Per request it
 //
-//  1. writes the host as Envoy's matching would read it: lower case, nothing
-//     from the last colon on (unless a "]" follows it), no trailing dot;
-//  2. if that changed the host, tries its own scope. A look-up happens when the
-//     filter reads the route's metadata, once per filter; every route of a
+//  1. takes the scope of the whole table if that is in the plain layout: what was
+//     not told so comes over QUIC, or over a connection that is older;
+//  2. writes the host as Envoy's matching would read it: lower case, nothing
+//     from the last colon on (unless a "]" follows it), no trailing dot. A
+//     connection that is older than the scoped layout of its table asks for the
+//     whole table: the host is that of the request then;
+//  3. if that changed the key, tries the host's own scope. A look-up happens when
+//     the filter reads the route's metadata, once per filter; every route of a
 //     scoped table is named, so an empty name means that no scope has the host;
-//  3. takes the longest wildcard that the table has;
-//  4. else the table's "*", which may not exist: then the answer is 404.
+//  4. takes the longest wildcard that the table has;
+//  5. else the table's "*", which may not exist: then the answer is 404.
 //
 // Envoy decides about an upgrade by the route, before the filters run, and so
 // before the host is found: it lets all pass. Every route allows the same
@@ -44,7 +48,11 @@ function envoy_on_request(h)
   if key == nil then return end
   local t, a = string.match(key, "^([^/]*/)(.*)$")
   if t == nil then return end
-  local n = string.lower(a)
+  if W[t .. "@"] then
+    use(h, t .. "@")
+    return
+  end
+  local n = string.lower(a == "@" and h:headers():get(":authority") or a)
   n = string.gsub(n, ":[^:%]]*$", "")
   n = string.gsub(n, "%.$", "")
   if n ~= a then
@@ -65,14 +73,14 @@ function envoy_on_request(h)
 end
 `
 
-// Fallback returns the program that finds the scope of a request whose exact
-// authority has none. Wildcards are the scope keys of all wildcard hosts of all
-// tables, sorted: "http.80/*.example.com". Keys that [ValidScopeKey] refuses are
-// left out: their hosts answer 404, nothing else changes.
-func Fallback(wildcards []string) *corev3.TypedExtensionConfig {
+// Fallback returns the program that finds the scope of a request whose key has
+// none. Keys are those of all wildcard hosts of all scoped tables,
+// "http.80/*.example.com", and of all plain tables, "http.80/@", sorted. Those that
+// [ValidScopeKey] refuses are left out: their hosts answer 404, nothing else changes.
+func Fallback(keys []string) *corev3.TypedExtensionConfig {
 	var b strings.Builder
 	b.WriteString("local W = {")
-	for _, key := range wildcards {
+	for _, key := range keys {
 		if ValidScopeKey(key) {
 			b.WriteString(`["` + key + `"]=1,`)
 		}
@@ -83,11 +91,11 @@ func Fallback(wildcards []string) *corev3.TypedExtensionConfig {
 }
 
 // ValidScopeKey reports whether key may stand in the fallback program: not
-// empty, and made of a-z, 0-9 and ". * _ / : -" only.
+// empty, and made of a-z, 0-9 and ". * @ _ / : -" only.
 func ValidScopeKey(key string) bool {
 	for i := range len(key) {
 		c := key[i]
-		if (c < 'a' || c > 'z') && (c < '0' || c > '9') && strings.IndexByte(".*_/:-", c) < 0 {
+		if (c < 'a' || c > 'z') && (c < '0' || c > '9') && strings.IndexByte(".*@_/:-", c) < 0 {
 			return false
 		}
 	}

@@ -23,7 +23,7 @@ import (
 // httpFilters returns the HTTP filters of every connection manager, in order.
 // This list is the only place that orders them:
 //
-//  1. fallback (scoped layout): finds the scope the exact authority missed, so
+//  1. fallback (a table found by scope): finds the scope that the key missed, so
 //     that every filter behind it sees the right route;
 //  2. filters of policies, from those that know least about the client to those
 //     that know most: a filter there is always in the list and is steered only
@@ -41,7 +41,7 @@ import (
 //  8. router.
 func httpFilters(in manager) []*hcmv3.HttpFilter {
 	var filters []*hcmv3.HttpFilter
-	if in.scoped {
+	if in.scopes {
 		filters = append(filters, discoveredLua(model.ExtensionFallback))
 	}
 	if in.grpcWeb {
@@ -50,9 +50,9 @@ func httpFilters(in manager) []*hcmv3.HttpFilter {
 	for _, f := range []*hcmv3.HttpFilter{idleFault(), httpFilter(model.FilterCORS, &corsv3.Cors{})} {
 		// Asleep until a route configures them: no request pays for what its route
 		// does not use. A host that the fallback finds is chosen after the filters
-		// were, so in the scoped layout they are awake here, and it is the table of
-		// each host that puts them to sleep; see [ScopedTable].
-		f.Disabled = !in.scoped
+		// were, so where tables are found by scope they are awake here, and it is the
+		// table that puts them to sleep; see [asleep].
+		f.Disabled = !in.scopes
 		filters = append(filters, f)
 	}
 	if in.dnsCache != nil {

@@ -84,7 +84,7 @@ func golden(t *testing.T, pattern string, run func(*testing.T, []byte) []txtar.F
 // translate returns the shown parts of what in becomes, in the order of Show.
 func translate(t *testing.T, in port) []txtar.File {
 	t.Helper()
-	input := gateway.ListenerInput{Bind: in.Bind, Table: model.Table{Bind: in.Bind}.Name(), Scoped: in.Scoped, Settings: model.DefaultSettings()}
+	input := gateway.ListenerInput{Bind: in.Bind, Table: model.Table{Bind: in.Bind}.Name(), Settings: model.DefaultSettings()}
 	if in.Settings != nil {
 		if err := json.Unmarshal(in.Settings, &input.Settings); err != nil {
 			t.Fatal(err)
@@ -99,7 +99,7 @@ func translate(t *testing.T, in port) []txtar.File {
 	}
 	parts := map[string][]proto.Message{"listener": {gateway.Listener(input)}}
 	var encoded [][]byte
-	var wildcards []string
+	var keys []string
 	for _, text := range in.Hosts {
 		vh := new(routev3.VirtualHost)
 		if err := protojson.Unmarshal(text, vh); err != nil {
@@ -107,10 +107,10 @@ func translate(t *testing.T, in port) []txtar.File {
 		}
 		before := proto.CloneOf(vh)
 		host := vh.GetDomains()[0]
-		if strings.HasPrefix(host, "*.") {
-			wildcards = append(wildcards, model.ScopeName(input.Table, host))
-		}
 		if in.Scoped {
+			if strings.HasPrefix(host, "*.") {
+				keys = append(keys, model.ScopeName(input.Table, host))
+			}
 			parts["routes"] = append(parts["routes"], gateway.ScopedTable(input.Table, vh, in.MaxBody))
 			parts["scopes"] = append(parts["scopes"], gateway.Scope(input.Table, host))
 		}
@@ -123,16 +123,17 @@ func translate(t *testing.T, in port) []txtar.File {
 		}
 		encoded = append(encoded, b)
 	}
-	if in.Scoped {
-		slices.Sort(wildcards)
-		parts["extensions"] = []proto.Message{gateway.Fallback(wildcards)}
-	} else {
+	if !in.Scoped {
+		keys = []string{model.ScopeName(input.Table, model.PlainScope)}
+		parts["scopes"] = []proto.Message{gateway.TableScope(input.Table)}
 		table := new(routev3.RouteConfiguration)
 		if err := proto.Unmarshal(gateway.PlainTable(input.Table, encoded, in.MaxBody), table); err != nil {
 			t.Fatal(err)
 		}
 		parts["routes"] = []proto.Message{table}
 	}
+	slices.Sort(keys)
+	parts["extensions"] = []proto.Message{gateway.Fallback(keys), gateway.TableLayout(input.Table, in.Scoped)}
 	var files []txtar.File
 	for _, part := range in.Show {
 		var data []byte

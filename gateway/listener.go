@@ -17,7 +17,8 @@
 //     fallback.go) takes care of wildcards, ports, upper case and trailing dots.
 //
 // Both layouts answer every request alike, and the destination sees the Host
-// header as the client wrote it.
+// header as the client wrote it. A listener is the same in both (see layout.go); a
+// TLS host may read a plain table by its name instead, which then stays plain.
 //
 // This package alone decides the order of the HTTP filters (filters.go) and the
 // limits and timeouts of a listener; docs/defaults.md gives their reasons.
@@ -49,8 +50,6 @@ type ListenerInput struct {
 	Bind model.Bind
 	// Table is the name of the route table behind the port; see [model.Table].
 	Table string
-	// Scoped selects the scoped layout.
-	Scoped bool
 	// Settings are within the bounds that package settings enforces.
 	Settings model.Settings
 	// GRPCWeb translates gRPC-Web into gRPC: a server of the port has protocol
@@ -76,10 +75,10 @@ func Listener(in ListenerInput) *listenerv3.Listener {
 	l.FilterChains = []*listenerv3.FilterChain{{
 		Name: in.Table,
 		Filters: append(guards(in.ProxyProtocol, connections, l.GetStatPrefix()),
-			managerFilter(manager{
-				table: in.Table, scoped: in.Scoped, settings: in.Settings, stat: l.GetStatPrefix(),
+			managerFilters(manager{
+				table: in.Table, scopes: true, settings: in.Settings, stat: l.GetStatPrefix(),
 				grpcWeb: in.GRPCWeb, dnsCache: in.DNSCache,
-			})),
+			})...),
 	}}
 	return l
 }
@@ -120,17 +119,19 @@ func limit(own uint32, s model.Settings) uint32 {
 }
 
 // ListenerNeeds returns what the listener of in asks for and cannot open
-// without: the table in the plain layout, the fallback program in the
-// scoped one. Scopes are not among them: Envoy asks for all of them at once.
-func ListenerNeeds(in ListenerInput) []model.ResourceName { return tableNeeds(in.Table, in.Scoped) }
+// without: what finds the scopes of its table. Scopes are not among them: Envoy
+// asks for all of them at once.
+func ListenerNeeds(in ListenerInput) []model.ResourceName { return tableNeeds(in.Table, true) }
 
-// tableNeeds returns what a connection manager with that table asks for.
-func tableNeeds(table string, scoped bool) []model.ResourceName {
-	if !scoped {
+// tableNeeds returns what a connection manager asks for that finds that table by
+// scope, or by its name.
+func tableNeeds(table string, scopes bool) []model.ResourceName {
+	if !scopes {
 		return []model.ResourceName{{Type: model.TypeRoute, Name: table}}
 	}
 	return []model.ResourceName{
 		{Type: model.TypeExtension, Name: model.ExtensionFallback},
+		{Type: model.TypeExtension, Name: model.ExtensionTable(table)},
 	}
 }
 

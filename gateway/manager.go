@@ -46,7 +46,7 @@ const (
 // and every set of TLS hosts that differ in nothing of it shares one.
 type manager struct {
 	table    string // name of the route table; "" is one that answers 421
-	scoped   bool   // its layout
+	scopes   bool   // the table is found by scope, and not by its name
 	settings model.Settings
 	stat     string // prefix of the names of statistics
 	grpcWeb  bool
@@ -58,9 +58,14 @@ type manager struct {
 	altPort uint32
 }
 
-// managerFilter returns the network filter of m, packed.
-func managerFilter(m manager) *listenerv3.Filter {
-	return networkFilter("envoy.filters.network.http_connection_manager", connectionManager(m))
+// managerFilters returns the network filters of m, packed: what tells a connection
+// the layout of the table, and the connection manager.
+func managerFilters(m manager) []*listenerv3.Filter {
+	var out []*listenerv3.Filter
+	if m.scopes && !m.quic {
+		out = append(out, tableState(m.table))
+	}
+	return append(out, networkFilter("envoy.filters.network.http_connection_manager", connectionManager(m)))
 }
 
 // connectionManager returns the HTTP connection manager of in. Access logs will be
@@ -106,7 +111,7 @@ func connectionManager(in manager) *hcmv3.HttpConnectionManager {
 		m.RouteSpecifier = &hcmv3.HttpConnectionManager_RouteConfig{RouteConfig: &routev3.RouteConfiguration{
 			VirtualHosts: []*routev3.VirtualHost{Misdirected([]string{"*"})},
 		}}
-	case in.scoped:
+	case in.scopes:
 		m.EarlyHeaderMutationExtensions = []*corev3.TypedExtensionConfig{scopeHeader(in.table)}
 		m.RouteSpecifier = &hcmv3.HttpConnectionManager_ScopedRoutes{ScopedRoutes: scopedRoutes()}
 	default:
@@ -185,20 +190,28 @@ func escapedSlashes(e model.EscapedSlashes) hcmv3.HttpConnectionManager_PathWith
 }
 
 // scopeHeader writes the scope key into its header before routes are looked up,
-// over whatever a client sent in it. The plain layout does not look at the
-// header; its tables take it off, so that no destination ever believes a
+// over whatever a client sent in it: that of the host and, over it, that of the
+// whole table, on connections that were told so by [TableLayout]. A table that is
+// found by its name takes the header off, so that no destination ever believes a
 // client's.
 func scopeHeader(table string) *corev3.TypedExtensionConfig {
-	key := model.ScopeName(strings.ReplaceAll(table, "%", "%%"), "%REQ(:AUTHORITY)%")
-	mutation := &mutationrulesv3.HeaderMutation{Action: &mutationrulesv3.HeaderMutation_Append{Append: &corev3.HeaderValueOption{
-		Header:       &corev3.HeaderValue{Key: model.HeaderScope, Value: key},
-		AppendAction: corev3.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD,
-	}}}
+	set := func(key string) *mutationrulesv3.HeaderMutation {
+		return &mutationrulesv3.HeaderMutation{Action: &mutationrulesv3.HeaderMutation_Append{Append: &corev3.HeaderValueOption{
+			Header:       &corev3.HeaderValue{Key: model.HeaderScope, Value: key},
+			AppendAction: corev3.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD,
+		}}}
+	}
 	return &corev3.TypedExtensionConfig{
-		Name:        "sluice.scope",
-		TypedConfig: pack(&earlyv3.HeaderMutation{Mutations: []*mutationrulesv3.HeaderMutation{mutation}}),
+		Name: "sluice.scope",
+		TypedConfig: pack(&earlyv3.HeaderMutation{Mutations: []*mutationrulesv3.HeaderMutation{
+			set(model.ScopeName(literal(table), "%REQ(:AUTHORITY)%")),
+			set("%FILTER_STATE(" + model.StateTable + ":PLAIN)%"), // empty values are not written
+		}}),
 	}
 }
+
+// literal returns s as it stands in a format of Envoy's.
+func literal(s string) string { return strings.ReplaceAll(s, "%", "%%") }
 
 func scopedRoutes() *hcmv3.ScopedRoutes {
 	header := &hcmv3.ScopedRoutes_ScopeKeyBuilder_FragmentBuilder_HeaderValueExtractor{

@@ -88,7 +88,7 @@ func (s *stream) quicRefusal(h *TLSHost, names []string) *listenerv3.FilterChain
 	out := s.quicChain(h)
 	out.Name = "misdirected/" + h.Host
 	out.FilterChainMatch = &listenerv3.FilterChainMatch{ServerNames: names}
-	out.Filters = []*listenerv3.Filter{s.sharedManager(managerKey{quic: true})}
+	out.Filters = s.sharedManager(managerKey{quic: true})
 	return out
 }
 
@@ -106,7 +106,7 @@ func (s *stream) quicChain(h *TLSHost) *listenerv3.FilterChain {
 				DownstreamTlsContext: handshake.Context(in), EnableEarlyData: wrapperspb.Bool(false),
 			})},
 		},
-		Filters: []*listenerv3.Filter{s.sharedManager(managerKey{table: h.Table, scoped: h.Scoped, quic: true})},
+		Filters: s.sharedManager(managerKey{table: h.Table, scopes: h.Scopes, quic: true}),
 	}
 }
 

@@ -31,17 +31,17 @@ func overQUIC(t *testing.T, address string, config *stdtls.Config) http.RoundTri
 	return transport
 }
 
-// TestQUIC asks over HTTP/3 in both layouts, and over TCP where HTTP/3 is.
+// TestQUIC asks over HTTP/3 however the table is found, and over TCP where HTTP/3 is.
 func TestQUIC(t *testing.T) {
 	p := newPorts(t)
 	p.certificate("cert", ecdsaKey(t), "*.foo.com")
 	http3 := func(t *model.ServerTLS) { t.HTTP3 = true }
-	ports := map[bool]uint32{}
-	for _, scoped := range []bool{false, true} {
-		ports[scoped] = uint32(envoytest.FreePort(t))
-		bind := model.Bind{Address: "127.0.0.1", Port: ports[scoped]}
+	binds := map[string]model.Bind{}
+	for name, found := range findings() {
+		bind := model.Bind{Address: found.address, Port: uint32(envoytest.FreePort(t))}
+		binds[name] = bind
 		table := model.Table{Bind: bind, TLS: true}.Name()
-		p.table(table, scoped, routeTo("a.foo.com", "/"), routeTo("plain.foo.com", "/"), routeTo("*.w.foo.com", "/"))
+		p.table(table, found.scoped, routeTo("a.foo.com", "/"), routeTo("plain.foo.com", "/"), routeTo("*.w.foo.com", "/"))
 		in := gateway.StreamInput{Bind: bind, Tickets: true, TLS: []gateway.TLSHost{
 			secure("*.w.foo.com", http3),
 			secure("a.foo.com", http3),
@@ -52,14 +52,13 @@ func TestQUIC(t *testing.T) {
 		}}
 		in.TLS[5].Server.TLS.HTTP3 = true
 		for i := range in.TLS {
-			in.TLS[i].Table, in.TLS[i].Scoped = table, scoped
+			in.TLS[i].Table, in.TLS[i].Scopes = table, found.scopes
 		}
 		p.listenTLS(0, in)
 	}
 	open := p.start()
-	for scoped, port := range ports {
-		t.Run(fmt.Sprintf("scoped=%v", scoped), func(t *testing.T) {
-			bind := model.Bind{Address: "127.0.0.1", Port: port}
+	for name, bind := range binds {
+		t.Run(name, func(t *testing.T) {
 			via := overQUIC(t, open[model.QUICName(bind)], p.authority.trusting("a.foo.com"))
 			for host, want := range map[string]int{"a.foo.com": 200, "A.foo.com:443": 200, "y.w.foo.com": 200, "m.foo.com": 421} {
 				got, err := ask(t, via, host)
@@ -84,7 +83,7 @@ func TestQUIC(t *testing.T) {
 					t.Errorf("%s: %v", sni, err)
 				}
 			}
-			for sni, want := range map[string]string{"a.foo.com": fmt.Sprintf(`h3=":%d"; ma=86400`, port), "plain.foo.com": ""} {
+			for sni, want := range map[string]string{"a.foo.com": fmt.Sprintf(`h3=":%d"; ma=86400`, bind.Port), "plain.foo.com": ""} {
 				for _, host := range []string{sni, "unknown.org"} { // Sluice's own answers say it too
 					got, err := ask(t, client(t, open[model.ListenerName(bind)], p.authority.trusting(sni), true), host)
 					if err != nil || got.header.Get("Alt-Svc") != want {

@@ -96,33 +96,35 @@ func resourcesOf(t *testing.T, worlds []world) map[model.ResourceName][]byte {
 		if w.change != nil {
 			w.change(&settings)
 		}
-		sites = append(sites, site{gateway.ListenerInput{Bind: w.bind, Scoped: w.scoped, Settings: settings}, hosts(w.star)})
+		sites = append(sites, site{gateway.ListenerInput{Bind: w.bind, Settings: settings}, w.scoped, hosts(w.star)})
 	}
 	return resourcesOfSites(t, sites)
 }
 
 // site is one HTTP listener and its virtual hosts; its table is that of its bind.
 type site struct {
-	input gateway.ListenerInput
-	hosts []*routev3.VirtualHost
+	input  gateway.ListenerInput
+	scoped bool
+	hosts  []*routev3.VirtualHost
 }
 
 func resourcesOfSites(t *testing.T, sites []site) map[model.ResourceName][]byte {
 	t.Helper()
 	all := map[model.ResourceName][]byte{}
-	var wildcards []string
+	var keys []string
 	for _, s := range sites {
 		in := s.input
 		in.Table = model.Table{Bind: in.Bind}.Name()
 		add(t, all, model.TypeListener, gateway.Listener(in))
+		add(t, all, model.TypeExtension, gateway.TableLayout(in.Table, s.scoped))
 		var encoded [][]byte
 		for _, vh := range s.hosts {
 			host := vh.GetDomains()[0]
-			if in.Scoped {
+			if s.scoped {
 				add(t, all, model.TypeRoute, gateway.ScopedTable(in.Table, vh, 0))
 				add(t, all, model.TypeScope, gateway.Scope(in.Table, host))
 				if strings.HasPrefix(host, "*.") {
-					wildcards = append(wildcards, model.ScopeName(in.Table, host))
+					keys = append(keys, model.ScopeName(in.Table, host))
 				}
 				continue
 			}
@@ -132,11 +134,13 @@ func resourcesOfSites(t *testing.T, sites []site) map[model.ResourceName][]byte 
 			}
 			encoded = append(encoded, b)
 		}
-		if !in.Scoped {
+		if !s.scoped {
+			keys = append(keys, model.ScopeName(in.Table, model.PlainScope))
+			add(t, all, model.TypeScope, gateway.TableScope(in.Table))
 			all[model.ResourceName{Type: model.TypeRoute, Name: in.Table}] = gateway.PlainTable(in.Table, encoded, 0)
 		}
 	}
-	add(t, all, model.TypeExtension, gateway.Fallback(wildcards))
+	add(t, all, model.TypeExtension, gateway.Fallback(keys))
 	return all
 }
 

@@ -119,14 +119,14 @@ type stream struct {
 	problems []model.Problem
 	// Parts that many chains have in common, packed once.
 	proxyProtocol *model.ProxyProtocolIn
-	managers      map[managerKey]*listenerv3.Filter
+	managers      map[managerKey][]*listenerv3.Filter
 	guards        map[uint32][]*listenerv3.Filter // by limit
 }
 
 func newStream(in StreamInput) *stream {
 	return &stream{
 		in: in, holders: map[string]holder{},
-		managers: map[managerKey]*listenerv3.Filter{}, guards: map[uint32][]*listenerv3.Filter{},
+		managers: map[managerKey][]*listenerv3.Filter{}, guards: map[uint32][]*listenerv3.Filter{},
 	}
 }
 

@@ -26,7 +26,7 @@ func (s *stream) filterChain(c chain) *listenerv3.FilterChain {
 	switch {
 	case c.host != nil && !s.endTLS(out, c.host):
 	case c.host != nil && c.host.isHTTP():
-		out.Filters = slices.Concat(s.guardsFor(c), []*listenerv3.Filter{s.manager(c.host)})
+		out.Filters = slices.Concat(s.guardsFor(c), s.manager(c.host))
 	default:
 		out.Filters = s.forward(c)
 	}

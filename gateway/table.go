@@ -46,7 +46,8 @@ func PlainTable(name string, hosts [][]byte, maxDirectBody uint32) []byte {
 		IgnorePortInHostMatching:       true,
 		ValidateClusters:               wrapperspb.Bool(false),
 		MaxDirectResponseBodySizeBytes: bodyLimit(maxDirectBody),
-		RequestHeadersToRemove:         []string{model.HeaderScope}, // a client's own; nothing here reads it
+		RequestHeadersToRemove:         []string{model.HeaderScope},
+		TypedPerFilterConfig:           asleep(),
 	}
 	if len(hosts) == 0 {
 		own.VirtualHosts = []*routev3.VirtualHost{blackhole()}
@@ -191,17 +192,20 @@ func ScopedTable(table string, vh *routev3.VirtualHost, maxDirectBody uint32) *r
 	host.RequestHeadersToRemove = append(host.RequestHeadersToRemove, model.HeaderScope)
 	// On the host and not on the configuration around it: Envoy looks for every
 	// filter of every request from the inside out.
-	host.TypedPerFilterConfig = map[string]*anypb.Any{
-		model.ExtensionFallback: pack(&routev3.FilterConfig{Disabled: true}),
-		model.FilterFault:       pack(&routev3.FilterConfig{Disabled: true}),
-		model.FilterCORS:        pack(&routev3.FilterConfig{Disabled: true}),
-	}
+	host.TypedPerFilterConfig = asleep()
 	return &routev3.RouteConfiguration{
 		Name:                           name,
 		VirtualHosts:                   []*routev3.VirtualHost{host},
 		ValidateClusters:               wrapperspb.Bool(false),
 		MaxDirectResponseBodySizeBytes: bodyLimit(maxDirectBody),
 	}
+}
+
+// asleep switches off what is on where tables are found by scope: the fallback,
+// because the scope is found, and the filters that a route has to steer.
+func asleep() map[string]*anypb.Any {
+	off := pack(&routev3.FilterConfig{Disabled: true})
+	return map[string]*anypb.Any{model.ExtensionFallback: off, model.FilterFault: off, model.FilterCORS: off}
 }
 
 // Scope returns the scope that sends requests for host in table to the
@@ -222,6 +226,12 @@ func ScopeTo(table, host, routes string) *routev3.ScopedRouteConfiguration {
 			Type: &routev3.ScopedRouteConfiguration_Key_Fragment_StringKey{StringKey: name},
 		}}},
 	}
+}
+
+// TableScope returns the scope of a whole table in the plain layout; see
+// [TableLayout].
+func TableScope(table string) *routev3.ScopedRouteConfiguration {
+	return ScopeTo(table, model.PlainScope, table)
 }
 
 func blackhole() *routev3.VirtualHost {

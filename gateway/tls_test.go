@@ -34,6 +34,7 @@ type tlsPort struct {
 type tlsHost struct {
 	Host         string
 	Server       int
+	Scopes       bool
 	Certificates []string
 	Authorities  string
 }
@@ -51,6 +52,7 @@ func (in tlsPort) input() gateway.StreamInput {
 		out.TLS = append(out.TLS, gateway.TLSHost{
 			Host: h.Host, Server: at.Server, Gateway: at.Gateway, Bindings: at.Bindings,
 			Table:        model.Table{Bind: in.Bind, TLS: true, Policy: at.Server.TLS.Policy("")}.Name(),
+			Scopes:       h.Scopes,
 			Certificates: h.Certificates, Authorities: h.Authorities,
 		})
 	}
@@ -153,7 +155,7 @@ func many(n int) gateway.StreamInput {
 		host := fmt.Sprintf("host-%05d.example.com", i)
 		server := in.Servers[i%2].Server
 		h := gateway.TLSHost{
-			Host: host, Server: server, Table: model.Table{Bind: bind, TLS: true, Policy: server.TLS.Policy("")}.Name(), Scoped: true,
+			Host: host, Server: server, Table: model.Table{Bind: bind, TLS: true, Policy: server.TLS.Policy("")}.Name(), Scopes: true,
 			Certificates: []string{"secret/default/" + host},
 		}
 		if server.TLS.Mode != model.ServerTLSSimple {

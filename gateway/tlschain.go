@@ -27,27 +27,27 @@ func handshakeTimeout() *durationpb.Duration { return durationpb.New(handshakeSe
 // managerKey is in what connection managers of one port differ.
 type managerKey struct {
 	table   string
-	scoped  bool
+	scopes  bool
 	clients bool
 	altPort uint32
 	quic    bool
 }
 
-// manager returns the connection manager for h over TCP.
-func (s *stream) manager(h *TLSHost) *listenerv3.Filter {
-	key := managerKey{table: h.Table, scoped: h.Scoped, clients: h.Server.TLS.Mode != model.ServerTLSSimple}
+// manager returns the connection manager for h over TCP, and what it needs before it.
+func (s *stream) manager(h *TLSHost) []*listenerv3.Filter {
+	key := managerKey{table: h.Table, scopes: h.Scopes, clients: h.Server.TLS.Mode != model.ServerTLSSimple}
 	if h.hasHTTP3() {
 		key.altPort = s.in.Bind.Port
 	}
 	return s.sharedManager(key)
 }
 
-// sharedManager returns the connection manager of key, packed once: thousands of
-// chains have the same.
-func (s *stream) sharedManager(key managerKey) *listenerv3.Filter {
+// sharedManager returns the filters of [managerFilters] for key, packed once:
+// thousands of chains have the same.
+func (s *stream) sharedManager(key managerKey) []*listenerv3.Filter {
 	if s.managers[key] == nil {
-		s.managers[key] = managerFilter(manager{
-			table: key.table, scoped: key.scoped, settings: s.in.Settings, stat: s.stat(), dnsCache: s.in.DNSCache,
+		s.managers[key] = managerFilters(manager{
+			table: key.table, scopes: key.scopes, settings: s.in.Settings, stat: s.stat(), dnsCache: s.in.DNSCache,
 			clients: key.clients, altPort: key.altPort, quic: key.quic,
 		})
 	}
@@ -74,13 +74,13 @@ func (s *stream) named(chains []chain) (out []chain) {
 // onDemandChain takes all TLS that no other chain has.
 func (s *stream) onDemandChain() *listenerv3.FilterChain {
 	o := s.in.OnDemand
-	key := managerKey{table: o.Table, scoped: o.Scoped}
+	key := managerKey{table: o.Table, scopes: true}
 	return &listenerv3.FilterChain{
 		Name:                          onDemandName,
 		FilterChainMatch:              sniMatch("*"),
 		TransportSocket:               transportSocket(handshake.OnDemand(o.Server.TLS, alpn(true))),
 		TransportSocketConnectTimeout: handshakeTimeout(),
-		Filters:                       slices.Concat(s.guardsFor(chain{server: &StreamServer{Server: o.Server}}), []*listenerv3.Filter{s.sharedManager(key)}),
+		Filters:                       slices.Concat(s.guardsFor(chain{server: &StreamServer{Server: o.Server}}), s.sharedManager(key)),
 	}
 }
 
@@ -159,7 +159,7 @@ func (s *stream) challengeChain(name string, names []string) *listenerv3.FilterC
 }
 
 // StreamNeeds returns what the listener of in asks for and cannot open without,
-// sorted: route tables or the fallback program, and secrets. Scopes and the
+// sorted: route tables or what finds their scopes, and secrets. Scopes and the
 // certificates of [OnDemand] are not among them.
 func StreamNeeds(in StreamInput) []model.ResourceName {
 	s := newStream(in)
@@ -172,7 +172,7 @@ func StreamNeeds(in StreamInput) []model.ResourceName {
 		}
 	}
 	if s.onDemand(servers) {
-		out = append(out, tableNeeds(in.OnDemand.Table, in.OnDemand.Scoped)...)
+		out = append(out, tableNeeds(in.OnDemand.Table, true)...)
 	}
 	return sortedNames(out)
 }
@@ -186,7 +186,7 @@ func (s *stream) needs(h *TLSHost, tables map[string]bool) []model.ResourceName 
 	var out []model.ResourceName
 	if h.isHTTP() && !tables[h.Table] {
 		tables[h.Table] = true
-		out = tableNeeds(h.Table, h.Scoped)
+		out = tableNeeds(h.Table, h.Scopes)
 	}
 	for _, name := range handshake.Secrets(in) {
 		out = append(out, model.ResourceName{Type: model.TypeSecret, Name: name})

@@ -155,7 +155,20 @@ func digest(cert stdtls.Certificate) string {
 type ports struct {
 	*streams
 	authority *authority
-	wildcards []string
+	keys      []string // of the fallback
+}
+
+// finding is how a table is laid out, and whether hosts find it by scope.
+type finding struct {
+	address        string
+	scopes, scoped bool
+}
+
+// findings are all ways, each on an address of its own.
+func findings() map[string]finding {
+	return map[string]finding{
+		"by name": {"127.0.0.1", false, false}, "plain": {"127.0.0.2", true, false}, "scoped": {"127.0.0.3", true, true},
+	}
 }
 
 func newPorts(t *testing.T) *ports {
@@ -175,13 +188,14 @@ func (p *ports) certificate(name string, key crypto.Signer, names ...string) {
 func (p *ports) table(name string, scoped bool, hosts ...*routev3.VirtualHost) {
 	p.t.Helper()
 	hosts = append(hosts, gateway.Misdirected([]string{"*"}))
+	add(p.t, p.resources, model.TypeExtension, gateway.TableLayout(name, scoped))
 	var encoded [][]byte
 	for _, vh := range hosts {
 		host := vh.GetDomains()[0]
-		if strings.HasPrefix(host, "*.") {
-			p.wildcards = append(p.wildcards, model.ScopeName(name, host))
-		}
 		if scoped {
+			if strings.HasPrefix(host, "*.") {
+				p.keys = append(p.keys, model.ScopeName(name, host))
+			}
 			routes := gateway.ScopedTable(name, vh, 0)
 			add(p.t, p.resources, model.TypeRoute, routes)
 			add(p.t, p.resources, model.TypeScope, gateway.ScopeTo(name, host, routes.GetName()))
@@ -194,6 +208,8 @@ func (p *ports) table(name string, scoped bool, hosts ...*routev3.VirtualHost) {
 		encoded = append(encoded, b)
 	}
 	if !scoped {
+		p.keys = append(p.keys, model.ScopeName(name, model.PlainScope))
+		add(p.t, p.resources, model.TypeScope, gateway.TableScope(name))
 		p.resources[model.ResourceName{Type: model.TypeRoute, Name: name}] = gateway.PlainTable(name, encoded, 0)
 	}
 }
@@ -222,7 +238,7 @@ func (p *ports) listenTLS(problems int, in gateway.StreamInput) {
 
 func (p *ports) start() map[string]string {
 	p.t.Helper()
-	add(p.t, p.resources, model.TypeExtension, gateway.Fallback(p.wildcards))
+	add(p.t, p.resources, model.TypeExtension, gateway.Fallback(p.keys))
 	return p.streams.start()
 }
 

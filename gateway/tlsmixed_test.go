@@ -146,31 +146,32 @@ func TestTLSSecretThatNeverComes(t *testing.T) {
 	}
 }
 
-// TestTLSMisdirected asks on one HTTP/2 connection for hosts of other tables, in
-// both layouts. All hosts show one certificate.
+// TestTLSMisdirected asks on one HTTP/2 connection for hosts of other tables,
+// however they are found. All hosts show one certificate.
 func TestTLSMisdirected(t *testing.T) {
 	p := newPorts(t)
 	p.certificate("cert", ecdsaKey(t), "*.foo.com")
-	binds := map[bool]string{false: "127.0.0.1", true: "127.0.0.2"}
-	for scoped, address := range binds {
-		simple := model.Table{Bind: model.Bind{Address: address}, TLS: true}.Name()
-		strict := model.Table{Bind: model.Bind{Address: address}, TLS: true, Policy: "strict"}.Name()
+	for _, found := range findings() {
+		bind := model.Bind{Address: found.address}
+		simple := model.Table{Bind: bind, TLS: true}.Name()
+		strict := model.Table{Bind: bind, TLS: true, Policy: "strict"}.Name()
 		redirected := routeTo("redirected.foo.com", "/")
 		redirected.RequireTls = routev3.VirtualHost_ALL
-		p.table(simple, scoped, routeTo("a.foo.com", "/"), routeTo("*.w.foo.com", "/"), redirected, gateway.Misdirected([]string{"m.w.foo.com"}))
-		p.table(strict, scoped, routeTo("m.foo.com", "/"), routeTo("m.w.foo.com", "/"))
-		in := gateway.StreamInput{Bind: model.Bind{Address: address}, TLS: []gateway.TLSHost{
+		p.table(simple, found.scoped, routeTo("a.foo.com", "/"), routeTo("*.w.foo.com", "/"), redirected, gateway.Misdirected([]string{"m.w.foo.com"}))
+		p.table(strict, found.scoped, routeTo("m.foo.com", "/"), routeTo("m.w.foo.com", "/"))
+		in := gateway.StreamInput{Bind: bind, TLS: []gateway.TLSHost{
 			secure("*.foo.com", nil), secure("m.foo.com", mutual()),
 		}}
 		for i := range in.TLS {
-			in.TLS[i].Table, in.TLS[i].Scoped = simple, scoped
+			in.TLS[i].Table, in.TLS[i].Scopes = simple, found.scopes
 		}
 		in.TLS[1].Table = strict
 		p.listenTLS(0, in)
 	}
 	open := p.start()
-	for scoped, address := range binds {
-		t.Run(fmt.Sprintf("scoped=%v", scoped), func(t *testing.T) {
+	for name, found := range findings() {
+		address := found.address
+		t.Run(name, func(t *testing.T) {
 			config := p.authority.trusting("a.foo.com")
 			via := client(t, open[address+"_0"], config, true)
 			for host, want := range map[string]int{
@@ -203,7 +204,7 @@ func TestTLSOnDemand(t *testing.T) {
 	}
 	p.target(model.ClusterChallengeTLS, tlsServer(t, "validated"), nil)
 	p.target("passed", tlsServer(t, "passed"), nil)
-	p.resources[model.ResourceName{Type: model.TypeRoute, Name: "t"}] = gateway.PlainTable("t", [][]byte{encoded(t, routeTo("*", "/"))}, 0)
+	p.table("t", false, routeTo("a.foo.com", "/"))
 	p.listenTLS(1, gateway.StreamInput{
 		Bind:       model.Bind{Address: "127.0.0.1"},
 		Servers:    []gateway.StreamServer{sniServer(sniRule("a", to("passed"), "pass.org", "*"))},
@@ -244,7 +245,8 @@ func TestChallenge(t *testing.T) {
 	var sites []site
 	for _, w := range worlds {
 		sites = append(sites, site{
-			gateway.ListenerInput{Bind: w.bind, Scoped: w.scoped, Settings: model.DefaultSettings()},
+			gateway.ListenerInput{Bind: w.bind, Settings: model.DefaultSettings()},
+			w.scoped,
 			[]*routev3.VirtualHost{
 				gateway.WithChallenge(redirected),
 				gateway.WithChallenge(gateway.WithChallenge(routeTo("b.foo.com", "/only"))),

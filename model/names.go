@@ -61,6 +61,14 @@ func (t Table) Name() string {
 // and of the RouteConfiguration behind it: "http.80/a.example.com".
 func ScopeName(table, host string) string { return table + "/" + host }
 
+// PlainScope stands in the place of the host in the scope of a whole table in the
+// plain layout: "http.80/@". No host has that name.
+const PlainScope = "@"
+
+// ExtensionTable returns the name of the extension config that tells new
+// connections which layout a table has: "sluice.table/http.80".
+func ExtensionTable(table string) string { return "sluice.table/" + table }
+
 // SecretName returns the name under which a credential is served: for a Secret
 // "secret/namespace/name", for files "file/path", for an automatic certificate
 // "acme/host"; with "/ca" behind it for the authorities that it trusts. It always
@@ -106,9 +114,12 @@ const (
 // QUICName returns the name of the listener for HTTP/3 beside the one on b.
 func QUICName(b Bind) string { return ListenerName(b) + "_quic" }
 
-// The extension configs of the scoped layout; see package gateway.
+// Names of what finds the scope of a request; see package gateway.
 const (
 	ExtensionFallback = "sluice.fallback"
+	// StateTable holds on a connection the scope of its table, if that was in the
+	// plain layout when the connection came.
+	StateTable = "sluice.table"
 	// HeaderScope carries the scope key inside Envoy; clients cannot set it.
 	HeaderScope = "x-sluice-scope"
 	// HeaderReason says on a response of Sluice's own why it is not the

@@ -3,15 +3,19 @@ package xds
 import "github.com/sluicegw/sluice/model"
 
 // step is one step of a round: the types that are sent together, and whether
-// the step brings what is new and changed, or takes away what is gone.
+// the step brings what is new and changed, only what is new, or takes away what is
+// gone.
 type step struct {
 	types  []model.ResourceType
+	fresh  bool
 	remove bool
 }
 
 // order returns the steps of a round. A step is sent when the proxy answered
 // the one before and asked for, and acknowledged, what that one needs: what a
-// resource names is there before the resource is, and leaves after it left.
+// resource names is there before the resource is, and leaves after it left. New
+// scopes come before what finds them, old ones leave after it: a table that changes
+// its layout has both meanwhile.
 //
 // Source: measured on Envoy 1.40, routes moved between new clusters lose no
 // request in this order, and up to one in six in any other.
@@ -19,6 +23,7 @@ func order() []step {
 	return []step{
 		{types: []model.ResourceType{model.TypeCluster}},
 		{types: []model.ResourceType{model.TypeEndpoint, model.TypeSecret}},
+		{types: []model.ResourceType{model.TypeScope}, fresh: true},
 		{types: []model.ResourceType{model.TypeExtension, model.TypeListener}},
 		{types: []model.ResourceType{model.TypeRoute}},
 		{types: []model.ResourceType{model.TypeScope}},

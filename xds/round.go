@@ -104,16 +104,25 @@ func (s *stream) proceed() bool {
 
 // touches reports whether the step has anything to bring or to take.
 func (r *round) touches(st step) bool {
-	names := r.upserts
-	if st.remove {
-		names = r.removals
-	}
 	for _, t := range st.types {
-		if len(names[t]) > 0 {
+		if len(r.names(st, t)) > 0 {
 			return true
 		}
 	}
 	return false
+}
+
+// names returns what the step has of type t.
+func (r *round) names(st step, t model.ResourceType) []string {
+	switch {
+	case st.remove:
+		return r.removals[t]
+	case st.fresh:
+		return slices.DeleteFunc(slices.Clone(r.upserts[t]), func(name string) bool {
+			return r.old[model.ResourceName{Type: t, Name: name}] != nil
+		})
+	}
+	return r.upserts[t]
 }
 
 // push sends what a step has for this stream.
@@ -124,10 +133,10 @@ func (s *stream) push(st step) {
 			continue
 		}
 		if st.remove {
-			s.send(batch{typ: t, removed: sub.held(s.round.removals[t])})
+			s.send(batch{typ: t, removed: sub.held(s.round.names(st, t))})
 			continue
 		}
-		rs := s.missing(sub, s.round.upserts[t])
+		rs := s.missing(sub, s.round.names(st, t))
 		if t == model.TypeListener {
 			s.sendRoutesOf(rs)
 		}

@@ -43,7 +43,7 @@ func TestRoundSendsEachStepAfterTheAnswerToTheOneBefore(t *testing.T) {
 	r, c := everything(t)
 	g := r.publish(
 		cluster("b", "1"), endpoint("b", "1"), listener("l", "2", "r"), resource(model.TypeExtension, "x", "2"),
-		route("r", "2"), scope("p", "2", "p"),
+		route("r", "2"), scope("p", "2", "p"), route("n", "1"), scope("n", "1", "n"),
 		named(model.TypeCluster, "a"), named(model.TypeEndpoint, "a"),
 		named(model.TypeListener, "old"), named(model.TypeScope, "q"),
 	)
@@ -60,6 +60,11 @@ func TestRoundSendsEachStepAfterTheAnswerToTheOneBefore(t *testing.T) {
 		c.quiet() // b needs its endpoints first
 		c.subscribe(model.TypeEndpoint, "b")
 		step("endpoint +b=1")
+	})
+	step("scope +n=1", func() {
+		c.quiet() // n needs its routes before anything finds it
+		c.subscribe(model.TypeRoute, "n")
+		step("route +n=1")
 	})
 	c.take("extension +x=2") // together with the listeners
 	step("listener +l=2")

@@ -375,6 +375,9 @@ func NewInput[K, V comparable](g *Graph, name string) *Input[K, V] {
 
 // Set changes the value for key; the zero value removes it.
 func (in *Input[K, V]) Set(key K, v V) {
+	if in.values[key] == v {
+		return
+	}
 	var zero V
 	if v == zero {
 		delete(in.values, key)

@@ -66,23 +66,29 @@ func (tr *traffic) unharmed() {
 	}
 }
 
-// neighbour polls the neighbour every 10 ms, in turn over a connection that
-// stays and over a new one. The requests are POSTs, which no client repeats by
-// itself.
+// neighbour polls the neighbour.
 func (w *world) neighbour() *traffic {
 	w.t.Helper()
-	w.answers(neighbourHost, "/", http.StatusOK, "neighbour")
+	return w.polled(neighbourHost, "neighbour")
+}
+
+// polled polls a host, which name answers, every 10 ms, in turn over a connection
+// that stays and over a new one. The requests are POSTs, which no client repeats by
+// itself.
+func (w *world) polled(host, name string) *traffic {
+	w.t.Helper()
+	w.answers(host, "/", http.StatusOK, name)
 	ctx, stop := context.WithCancel(context.Background())
 	kept, fresh := newClient(), newClient()
 	fresh.Transport.(*http.Transport).DisableKeepAlives = true
 	url := w.url("/poll")
-	tr := &traffic{t: w.t, what: "the neighbour", stop: stop, after: kept.CloseIdleConnections}
+	tr := &traffic{t: w.t, what: host, stop: stop, after: kept.CloseIdleConnections}
 	tr.poll(ctx, func(turn int) string {
 		client := kept
 		if turn%2 == 1 {
 			client = fresh
 		}
-		return post(client, url, neighbourHost, "neighbour neighbour.test /poll")
+		return post(client, url, host, name+" "+host+" /poll")
 	})
 	return tr
 }
