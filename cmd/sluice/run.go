@@ -14,6 +14,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/sluicegw/sluice/compile"
+	"github.com/sluicegw/sluice/config/file"
 	"github.com/sluicegw/sluice/model"
 	"github.com/sluicegw/sluice/proxy"
 	"github.com/sluicegw/sluice/tls/acme"
@@ -30,6 +31,7 @@ type runOptions struct {
 	dataDir     string
 	drainTime   time.Duration
 	drainMin    time.Duration
+	fileSettle  time.Duration
 	concurrency int
 	scopedAbove int
 	fleet       compile.Fleet
@@ -58,6 +60,7 @@ func runCommand() *cli.Command {
 			&cli.StringFlag{Name: "data-dir", EnvVars: []string{"SLUICE_DATA_DIR"}, Usage: "`DIR` for what must survive a restart (default: in the user's state directory)"},
 			&cli.DurationFlag{Name: "drain-time", Usage: "how long connections may finish when Envoy stops or is replaced (default: the setting drainTimeout)"},
 			&cli.DurationFlag{Name: "drain-min", EnvVars: []string{"SLUICE_DRAIN_MIN"}, Usage: "how long to serve on as before after SIGTERM, while /readyz says 503, for balancers to notice; 5s where they ask for readiness"},
+			&cli.DurationFlag{Name: "file-settle", Value: file.DefaultSettle, EnvVars: []string{"SLUICE_FILE_SETTLE"}, Usage: "how long a file that is written in place must have been still before what it no longer holds is removed"},
 			&cli.IntFlag{Name: "concurrency", Usage: "worker threads of Envoy; 0 leaves it to Envoy"},
 			scopedAboveFlag(),
 			namespaceFlag(),
@@ -83,11 +86,14 @@ func runCommand() *cli.Command {
 func runOptionsOf(c *cli.Context) (runOptions, error) {
 	o := runOptions{
 		dirs: c.Args().Slice(), envoy: c.String("envoy"), admin: c.String("admin"), dataDir: c.String("data-dir"),
-		drainTime: c.Duration("drain-time"), drainMin: c.Duration("drain-min"), concurrency: c.Int("concurrency"), scopedAbove: c.Int("scoped-above"),
+		drainTime: c.Duration("drain-time"), drainMin: c.Duration("drain-min"), fileSettle: c.Duration("file-settle"), concurrency: c.Int("concurrency"), scopedAbove: c.Int("scoped-above"),
 		keepEnvoy: c.Bool("keep-envoy"), hugePages: c.Bool("huge-pages"), verify: c.Bool("verify"), pprof: c.Bool("pprof"),
 	}
 	if len(o.dirs) == 0 {
 		return o, cli.Exit("sluice run: name at least one folder, for example `sluice run examples/quickstart`", 2)
+	}
+	if o.fileSettle <= 0 {
+		return o, cli.Exit("sluice run: --file-settle must be more than 0; without a wait, a file that is being written would take objects away", 2)
 	}
 	if o.concurrency < 0 || o.scopedAbove < 0 || o.drainTime < 0 || o.drainMin < 0 {
 		return o, cli.Exit("sluice run: --concurrency, --scoped-above, --drain-time and --drain-min must not be negative", 2)

@@ -10,12 +10,16 @@
 // that start with a dot. Folders are watched; a rescan now and then is the net
 // below. One event leads to one file being read, however many there are.
 //
-// What people do by halves does no harm. While a file cannot be read, is not
-// YAML or JSON, or is empty until the next rescan finds it so again, the
-// objects of its last good version stay. So do those of a document that cannot
-// be used. A vanished file keeps its objects for [removalHold], so that an
-// editor that moves the file away and writes a new one, or a file that moves,
-// interrupts nothing; and when a whole folder argument vanishes, all stay.
+// What people do by halves does no harm. While a file cannot be read, or is not
+// YAML or JSON, the objects of its last good version stay. So do those of a
+// document that cannot be used. What a file no longer says may be what a slow
+// writer has not said yet: it goes once the file has been still for
+// [Options.Settle], and what was not still for so long is no good version to
+// fall back to. What is new or changed counts at once. A file that was renamed
+// into its place, as careful programs write, waits no longer than a vanished
+// one. That keeps its objects for [removalHold], so that an editor that moves
+// the file away and writes a new one, or a file that moves, interrupts nothing;
+// and when a whole folder argument vanishes, all stay.
 package file
 
 import (
@@ -23,6 +27,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"maps"
 	"path/filepath"
 	"slices"
 	"sync"
@@ -40,6 +45,9 @@ const (
 	removalHold  = 100 * time.Millisecond
 	removalLimit = 10 * removalHold
 
+	// DefaultSettle is the default of [Options.Settle].
+	DefaultSettle = 2 * time.Second
+
 	defaultRescan   = 10 * time.Second
 	defaultMaxBytes = 32 << 20
 )
@@ -54,6 +62,9 @@ type Options struct {
 	// Rescan is how often everything is looked at without an event; 0 means
 	// 10 s.
 	Rescan time.Duration
+	// Settle is how long a file must have been left alone before what it no
+	// longer holds is removed; 0 means DefaultSettle.
+	Settle time.Duration
 	// Log takes what concerns the machine; nil discards it.
 	Log *slog.Logger
 	// Now is the clock; nil means time.Now. It must not stand still.
@@ -79,6 +90,9 @@ func New(opts Options) *Source {
 	if opts.Rescan <= 0 {
 		opts.Rescan = defaultRescan
 	}
+	if opts.Settle <= 0 {
+		opts.Settle = DefaultSettle
+	}
 	if opts.Log == nil {
 		opts.Log = slog.New(slog.DiscardHandler)
 	}
@@ -93,7 +107,7 @@ func New(opts Options) *Source {
 		reader: &reader{maxBytes: opts.MaxFileBytes, now: opts.Now},
 		hold:   removalHold,
 		looks:  make(chan chan struct{}),
-		ledger: newLedger(),
+		ledger: newLedger(waits{removalHold, opts.Settle}),
 	}
 }
 
@@ -144,7 +158,7 @@ func (s *Source) tree(w *watcher) (*tree, error) {
 		}
 		t.roots = append(t.roots, &root{index: i, dir: dir, abs: abs})
 	}
-	t.lock(func() { s.ledger = newLedger() })
+	t.lock(func() { s.ledger = newLedger(waits{s.hold, s.opts.Settle}) })
 	t.ledger = s.ledger
 	return t, nil
 }
@@ -207,8 +221,9 @@ type loop struct {
 	tree  *tree
 	step  config.Step
 	ready bool        // step is to be sent
-	timer *time.Timer // runs while files are leaving
-	first time.Time   // when the first of them vanished
+	timer *time.Timer // runs while files are leaving or unsettled
+	first time.Time   // when the first of those that leave vanished
+	leave time.Time   // when they are removed; zero when there are none
 	looks []*look     // calls to answer
 }
 
@@ -248,16 +263,20 @@ func (l *loop) waiting() (out []fsnotify.Event) {
 // visits returns what has to be looked at because of events, folders before
 // what is in them.
 func (l *loop) visits(events []fsnotify.Event) (out []visit) {
-	seen := map[string]bool{}
+	seen := map[string]visit{}
 	for _, ev := range events {
 		if ev.Name != "" {
 			path := filepath.Clean(ev.Name)
-			seen[path] = seen[path] || ev.Has(fsnotify.Create) || ev.Has(fsnotify.Remove) || ev.Has(fsnotify.Rename)
+			seen[path] = seen[path].after(ev)
 		}
 	}
-	for path, force := range seen {
-		out = append(out, l.tree.affected(path, force)...)
+	byKey := map[key]visit{}
+	for path, how := range seen {
+		for _, v := range l.tree.affected(path, how) {
+			byKey[v.key] = v.with(byKey[v.key])
+		}
 	}
+	out = slices.Collect(maps.Values(byKey))
 	slices.SortFunc(out, func(a, b visit) int { return a.key.compare(b.key) })
 	return out
 }
@@ -272,18 +291,30 @@ func (l *loop) changes(do func()) {
 	do()
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.step, l.ready = l.ledger.step()
 	now := l.opts.Now()
+	l.step, l.ready = l.ledger.step()
 	switch {
 	case len(l.ledger.leaving) == 0:
-		l.timer.Stop()
-		l.first = time.Time{}
+		l.first, l.leave = time.Time{}, time.Time{}
 	case l.first.IsZero():
-		l.first = now
-		l.timer.Reset(l.hold)
+		l.first, l.leave = now, now.Add(l.hold)
 	case now.Sub(l.first) < removalLimit:
-		l.timer.Reset(l.hold)
+		l.leave = now.Add(l.hold)
 	}
+	l.wind(now)
+}
+
+// wind sets the timer for the next of what is due.
+func (l *loop) wind(now time.Time) {
+	due := l.ledger.wakes()
+	if due.IsZero() || !l.leave.IsZero() && l.leave.Before(due) {
+		due = l.leave
+	}
+	if due.IsZero() {
+		l.timer.Stop()
+		return
+	}
+	l.timer.Reset(max(due.Sub(now), time.Millisecond))
 }
 
 func (l *loop) sent() {
@@ -293,22 +324,40 @@ func (l *loop) sent() {
 	l.step, l.ready = config.Step{}, false
 }
 
-// expire removes the objects of the files that are still gone.
+// expire removes the objects of the files that are still gone, and those that
+// are still gone from files, whose time has come.
 func (l *loop) expire() {
+	now := l.opts.Now()
+	gone := !l.leave.IsZero() && !now.Before(l.leave)
 	l.changes(func() {
-		var visits []visit
-		for _, r := range l.tree.roots {
-			visits = append(visits, visit{key: key{r, ""}})
-		}
+		news := append(l.waiting(), l.tree.watch.past()...)
+		l.tree.process(append(l.visits(news), l.due(now, gone)...))
+		l.tree.lock(func() {
+			if gone {
+				for k := range l.ledger.leaving {
+					l.ledger.remove(k)
+				}
+			}
+			l.ledger.settle(now)
+		})
+	})
+}
+
+// due returns what expire looks at.
+func (l *loop) due(now time.Time, gone bool) (visits []visit) {
+	for _, r := range l.tree.roots {
+		visits = append(visits, visit{key: key{r, ""}})
+	}
+	if gone {
 		for k := range l.ledger.leaving {
 			visits = append(visits, visit{key: k})
 		}
-		slices.SortFunc(visits, func(a, b visit) int { return a.key.compare(b.key) })
-		l.tree.process(visits)
-		l.tree.lock(func() {
-			for k := range l.ledger.leaving {
-				l.ledger.remove(k)
-			}
-		})
-	})
+	}
+	for k, r := range l.ledger.unsettled {
+		if len(r.aside) > 0 && !now.Before(r.due) {
+			visits = append(visits, visit{key: k})
+		}
+	}
+	slices.SortFunc(visits, func(a, b visit) int { return a.key.compare(b.key) })
+	return visits
 }

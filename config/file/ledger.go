@@ -24,15 +24,19 @@ type ledger struct {
 	faulty  map[key]*record       // records with problems
 	shared  map[model.Ref]bool    // refs with several claims
 	leaving map[key]*record       // vanished files whose objects stay for a moment
-	shown   []model.Problem       // problems the receiver has
-	started bool                  // the receiver has had a first step
-	since   time.Time             // when the oldest unsent change was noticed
+	// unsettled are the files whose newest version becomes good by itself.
+	unsettled map[key]*record
+	waits     waits
+	shown     []model.Problem // problems the receiver has
+	started   bool            // the receiver has had a first step
+	since     time.Time       // when the oldest unsent change was noticed
 }
 
 // record is one file (or a folder, for problems only).
 type record struct {
-	key      key
-	objects  []document.Object
+	key key
+	versions
+	due      time.Time       // when the newest version is good; zero while nothing can be said
 	problems []model.Problem // of the version last read
 	fault    *model.Problem  // why the newest version could not be read
 	hash     uint64          // of the bytes last read
@@ -41,14 +45,18 @@ type record struct {
 }
 
 type claim struct {
-	rec *record
-	doc *document.Object
+	rec   *record
+	doc   *document.Object
+	aside bool // see [versions]
 }
 
-// compare puts files that are there before vanished ones, then goes by place.
+// fading reports whether the object is gone from its file, or with it.
+func (c claim) fading() bool { return c.aside || c.rec.leaving }
+
+// compare puts what is on disk before what vanished, then goes by place.
 func (c claim) compare(o claim) int {
-	if c.rec.leaving != o.rec.leaving {
-		if c.rec.leaving {
+	if c.fading() != o.fading() {
+		if c.fading() {
 			return 1
 		}
 		return -1
@@ -60,7 +68,7 @@ func compareOrder(a, b model.Order) int {
 	return cmp.Or(strings.Compare(a.Path, b.Path), cmp.Compare(a.Index, b.Index))
 }
 
-func newLedger() *ledger {
+func newLedger(w waits) *ledger {
 	return &ledger{
 		records: map[key]*record{},
 		claims:  map[model.Ref][]claim{},
@@ -69,6 +77,9 @@ func newLedger() *ledger {
 		faulty:  map[key]*record{},
 		shared:  map[model.Ref]bool{},
 		leaving: map[key]*record{},
+
+		unsettled: map[key]*record{},
+		waits:     w,
 	}
 }
 
@@ -90,39 +101,27 @@ func (l *ledger) noticed(at time.Time) {
 
 // put takes a new version of a file. Objects that a document without identity
 // may hold, or that the file holds in an unusable form, stay as they were.
-func (l *ledger) put(k key, hash uint64, c document.Content) {
-	r := l.record(k)
-	r.hash, r.read, r.fault, r.problems = hash, true, nil, c.Problems
+func (l *ledger) put(in *reading) {
+	r := l.record(in.key)
+	r.hash, r.read, r.fault, r.problems = in.hash, true, nil, in.content.Problems
 	l.stay(r)
-	if !c.Broken {
-		l.replace(r, append(c.Objects, kept(r, c)...))
+	if r.young || !in.content.Broken {
+		l.replace(r, r.then(in.content))
 	}
+	l.touched(r, in)
 	l.mark(r)
 }
 
-// same says that a file was read and still holds what it held.
-func (l *ledger) same(k key) {
-	r := l.record(k)
+// same says that a file was read and still holds what it held. With touched it
+// was written all the same.
+func (l *ledger) same(in *reading, touched bool) {
+	r := l.record(in.key)
 	r.fault = nil
 	l.stay(r)
+	if touched || r.due.IsZero() {
+		l.touched(r, in)
+	}
 	l.mark(r)
-}
-
-func kept(r *record, c document.Content) []document.Object {
-	if !c.Nameless && len(c.Unusable) == 0 {
-		return nil
-	}
-	present := make(map[model.Ref]bool, len(c.Objects))
-	for _, d := range c.Objects {
-		present[d.Ref] = true
-	}
-	var out []document.Object
-	for _, d := range r.objects {
-		if ref := d.Ref; !present[ref] && (c.Nameless || c.Unusable[ref]) {
-			out = append(out, d)
-		}
-	}
-	return out
 }
 
 // fail says that a file or folder cannot be read; its objects stay.
@@ -151,15 +150,21 @@ func (l *ledger) leave(k key) {
 		l.remove(k)
 	default:
 		r.leaving, l.leaving[k] = true, r
+		l.schedule(r, time.Time{})
 		l.resort(r)
 	}
 }
 
-// stayAll ends what leave began for every file below an argument.
+// stayAll keeps what is on its way out of every file below an argument.
 func (l *ledger) stayAll(below *root) {
 	for k, r := range l.leaving {
 		if k.root == below {
 			l.stay(r)
+		}
+	}
+	for k, r := range l.unsettled {
+		if k.root == below {
+			l.schedule(r, time.Time{})
 		}
 	}
 }
@@ -179,7 +184,8 @@ func (l *ledger) remove(k key) {
 	if r == nil {
 		return
 	}
-	l.replace(r, nil)
+	l.replace(r, versions{})
+	l.schedule(r, time.Time{})
 	delete(l.records, k)
 	delete(l.faulty, k)
 	delete(l.leaving, k)
@@ -201,8 +207,8 @@ func (l *ledger) mark(r *record) {
 	}
 }
 
-// replace gives a record new documents and brings the claims in line.
-func (l *ledger) replace(r *record, docs []document.Object) {
+// replace changes what counts of a file and brings the claims in line.
+func (l *ledger) replace(r *record, now versions) {
 	touched := map[model.Ref]bool{}
 	for i := range r.objects {
 		ref := r.objects[i].Ref
@@ -211,11 +217,11 @@ func (l *ledger) replace(r *record, docs []document.Object) {
 			l.claims[ref] = slices.DeleteFunc(l.claims[ref], func(c claim) bool { return c.rec == r })
 		}
 	}
-	r.objects = docs
-	for i := range docs {
-		ref := docs[i].Ref
+	r.versions = now
+	for i := range r.objects {
+		ref := r.objects[i].Ref
 		touched[ref] = true
-		l.claims[ref] = append(l.claims[ref], claim{r, &docs[i]})
+		l.claims[ref] = append(l.claims[ref], claim{rec: r, doc: &r.objects[i], aside: r.aside[ref]})
 	}
 	for ref := range touched {
 		l.dirty[ref] = true
@@ -280,7 +286,7 @@ func (l *ledger) problems() []model.Problem {
 	for ref := range l.shared {
 		cs := l.claims[ref]
 		for _, c := range cs[1:] {
-			if !c.rec.leaving {
+			if !c.fading() {
 				out = append(out, duplicate(cs[0], c))
 			}
 		}

@@ -64,13 +64,5 @@ func (l *loop) answer() {
 
 // holds reports whether something is gone from disk whose objects stay for now.
 func (t *tree) holds() bool {
-	if len(t.ledger.leaving) > 0 {
-		return true
-	}
-	for _, e := range t.entries {
-		if !e.emptied.IsZero() {
-			return true
-		}
-	}
-	return false
+	return len(t.ledger.leaving) > 0 || t.ledger.fades()
 }

@@ -25,11 +25,12 @@ const settleTime = 2 * time.Second
 
 // job is a file to read.
 type job struct {
-	key    key
-	real   string // where it is, links resolved
-	hash   uint64 // of what is known of it
-	known  bool   // hash is set
-	rescan bool   // the periodic rescan asks
+	key   key
+	real  string // where it is, links resolved
+	hash  uint64 // of what is known of it
+	known bool   // hash is set
+	whole bool   // see [visit]
+	wrote bool
 }
 
 // reading is what came of a job.

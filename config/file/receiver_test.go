@@ -42,8 +42,14 @@ func run(t *testing.T, rescan time.Duration, dirs ...string) *receiver {
 	if rescan == 0 {
 		rescan = time.Hour
 	}
+	return receive(t, New(Options{Dirs: dirs, Rescan: rescan, Settle: hold}))
+}
+
+// receive runs a source and takes the first step.
+func receive(t *testing.T, src *Source) *receiver {
+	t.Helper()
 	r := &receiver{
-		t: t, src: New(Options{Dirs: dirs, Rescan: rescan}), steps: make(chan config.Step),
+		t: t, src: src, steps: make(chan config.Step),
 		have: map[string]string{}, served: map[string][]string{},
 	}
 	r.src.hold = hold
@@ -105,6 +111,26 @@ func (r *receiver) until(objects string, problems ...string) {
 			r.add(st)
 		case <-timeout:
 			r.t.Fatalf("want %q %v\nhave %q %v", objects, problems, r.objects(), r.problems)
+		}
+	}
+}
+
+// settled returns once no version of a file is too young to be good.
+func (r *receiver) settled() {
+	r.t.Helper()
+	young := func() int {
+		r.src.mu.Lock()
+		defer r.src.mu.Unlock()
+		return len(r.src.ledger.unsettled)
+	}
+	timeout := time.After(deadline)
+	for young() > 0 {
+		select {
+		case st := <-r.steps:
+			r.add(st)
+		case <-time.After(time.Millisecond):
+		case <-timeout:
+			r.t.Fatalf("%d files are not settled", young())
 		}
 	}
 }

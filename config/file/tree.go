@@ -40,8 +40,7 @@ type entry struct {
 	real     string
 	// info is the folder, or the file as it was last read; nil asks to read.
 	info     fs.FileInfo
-	settled  bool      // see [reading.settled]
-	emptied  time.Time // when the file was found empty that held objects
+	settled  bool // see [reading.settled]
 	children map[string]bool
 	trail    []string // see [trail]; nil when no link leads here
 	watched  []string
@@ -73,6 +72,8 @@ func (i interest) drop(path string, k key) {
 type visit struct {
 	key    key
 	force  bool // the name was made or removed: the folder may be another one
+	whole  bool // the name was made, and nothing was written there since
+	wrote  bool // something was written there
 	rescan bool // the periodic rescan asks
 }
 
@@ -112,17 +113,18 @@ func (t *tree) process(visits []visit) {
 	})
 }
 
-// affected returns what to look at when an event names a path.
-func (t *tree) affected(path string, force bool) []visit {
-	var out []visit
+// affected returns what to look at, and how, when events name a path.
+func (t *tree) affected(path string, how visit) (out []visit) {
 	dir, base := filepath.Split(path)
 	if !isHidden(base) {
 		for k := range t.folders[filepath.Clean(dir)] {
-			out = append(out, visit{key: k.child(base), force: force})
+			how.key = k.child(base)
+			out = append(out, how)
 		}
 	}
 	for k := range t.names[path] {
-		out = append(out, visit{key: k, force: force})
+		how.key = k
+		out = append(out, how)
 	}
 	return out
 }
@@ -348,14 +350,14 @@ func (t *tree) visitFile(b *batch, v visit, at trail) {
 		t.failFile(e, err)
 		return
 	}
-	if e.info != nil && e.settled && e.emptied.IsZero() && unchanged(e.info, at.info) {
+	if e.info != nil && e.settled && unchanged(e.info, at.info) {
 		return
 	}
 	if b.asked[v.key] {
 		return
 	}
 	b.asked[v.key] = true
-	j := job{key: v.key, real: at.real, rescan: v.rescan}
+	j := job{key: v.key, real: at.real, whole: v.whole, wrote: v.wrote}
 	if r := t.ledger.records[v.key]; r != nil && r.fault == nil {
 		j.hash, j.known = r.hash, r.read
 	}
@@ -376,23 +378,13 @@ func (t *tree) apply(r *reading) {
 		t.failFile(e, r.err)
 		return
 	}
+	touched := r.whole || r.wrote || e.info == nil || !unchanged(e.info, r.info)
 	e.info, e.settled = r.info, r.settled()
-	rec := t.ledger.records[r.key]
-	if r.info.Size() == 0 && rec != nil && len(rec.objects) > 0 {
-		if e.emptied.IsZero() {
-			e.emptied = r.at
-		}
-		if !r.rescan || r.at.Sub(e.emptied) < removalHold {
-			t.ledger.same(r.key)
-			return
-		}
-	}
-	e.emptied = time.Time{}
 	if r.same() {
-		t.ledger.same(r.key)
+		t.ledger.same(r, touched)
 		return
 	}
-	t.ledger.put(r.key, r.hash, r.content)
+	t.ledger.put(r)
 }
 
 func (t *tree) failFile(e *entry, err error) {

@@ -59,6 +59,26 @@ func (w *watcher) close() {
 	<-w.done
 }
 
+// after returns how to look at a name at which one more thing happened.
+func (v visit) after(ev fsnotify.Event) visit {
+	v.force = v.force || ev.Has(fsnotify.Create) || ev.Has(fsnotify.Remove) || ev.Has(fsnotify.Rename)
+	switch {
+	case ev.Has(fsnotify.Create):
+		v.whole, v.wrote = true, false
+	case ev.Has(fsnotify.Write):
+		v.whole, v.wrote = false, true
+	}
+	return v
+}
+
+// with returns how to look at a name that several paths lead to.
+func (v visit) with(o visit) visit {
+	v.force = v.force || o.force
+	v.wrote = v.wrote || o.wrote
+	v.whole = (v.whole || o.whole) && !v.wrote
+	return v
+}
+
 // events and lost return channels to select on, nil without a watcher.
 func (w *watcher) events() <-chan fsnotify.Event {
 	if w == nil {

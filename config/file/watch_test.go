@@ -118,6 +118,7 @@ func TestHalfWritten(t *testing.T) {
 
 	replace(t, a, object("a", "3")+"v: \"4\"\n---\n"+object("c", "2"))
 	r.until("a=2 c=2", "a.yaml:6 InvalidSyntax")
+	r.settled()
 	if o := r.problems[0].Object; o.Name != "a" || r.problems[0].Field != "v" {
 		t.Errorf("problem of %s %s", o, r.problems[0].Field)
 	}
@@ -127,11 +128,11 @@ func TestHalfWritten(t *testing.T) {
 	r.until("")
 }
 
-// An empty file may be one that is about to be written; the rescan believes it.
+// An empty file may be one that is about to be written; once still, it counts.
 func TestEmptied(t *testing.T) {
 	dir := t.TempDir()
 	write(t, filepath.Join(dir, "a.yaml"), object("a", "1"))
-	r := run(t, 0, dir)
+	r := receive(t, New(Options{Dirs: []string{dir}, Rescan: time.Hour, Settle: time.Hour}))
 	r.until("a=1")
 	write(t, filepath.Join(dir, "a.yaml"), "")
 	replace(t, filepath.Join(dir, "b.yaml"), object("b", "1"))
@@ -140,7 +141,7 @@ func TestEmptied(t *testing.T) {
 
 	dir = t.TempDir()
 	write(t, filepath.Join(dir, "a.yaml"), object("a", "1"))
-	r = run(t, 20*time.Millisecond, dir)
+	r = run(t, 0, dir)
 	write(t, filepath.Join(dir, "a.yaml"), "")
 	r.until("")
 }
@@ -246,6 +247,7 @@ func TestRescanAlone(t *testing.T) {
 	dir := mkdir(t, t.TempDir(), "conf")
 	write(t, filepath.Join(mkdir(t, dir, "sub"), "a.yaml"), object("a", "1"))
 	src := New(Options{Dirs: []string{dir}})
+	src.hold = 0
 	tr, err := src.tree(nil)
 	must(t, err)
 	r := &receiver{t: t, src: src, have: map[string]string{}, served: map[string][]string{}}

@@ -172,3 +172,32 @@ func TestSubfolderIsDeleted(t *testing.T) {
 	w.answers("back.test", "/", http.StatusOK, "a back.test")
 	w.wait()
 }
+
+// A writer that empties a file and pauses between its documents takes no host
+// away; what it leaves out in the end goes.
+func TestFileWrittenSlowlyInPlace(t *testing.T) {
+	t.Parallel()
+	w := badFileWorld(t).run()
+	defer w.neighbour().unharmed()
+	first := routes("first", "first.test", to("a.internal"))
+	w.write("m/two.yaml", first+"---\n"+routes("second", "second.test", to("a.internal")))
+	w.wait()
+	f, err := os.OpenFile(filepath.Join(w.dir, "m/two.yaml"), os.O_WRONLY|os.O_TRUNC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	for i, part := range []string{"", first + "---\n", routes("third", "third.test", to("a.internal")) + "---\n"} {
+		if _, err := f.WriteString(part); err != nil {
+			t.Fatal(err)
+		}
+		if i == 2 {
+			w.answers("third.test", "/", http.StatusOK, "a third.test") // the pauses were read
+		}
+		w.answersNow("first.test", "/", http.StatusOK, "a first.test")
+		w.answersNow("second.test", "/", http.StatusOK, "a second.test")
+	}
+	w.wait()
+	w.answersNow("third.test", "/", http.StatusOK, "a third.test")
+	w.answersNow("second.test", "/", http.StatusNotFound, "")
+}
