@@ -123,7 +123,7 @@ func (g *gateway) wire(envoy proxy.Binary, socket string) {
 	g.store = xds.NewStore()
 	g.certs.decline = g.store.Decline
 	g.board = status.NewBoard(time.Now, g.announce, localNode)
-	g.source = file.New(file.Options{Dirs: g.o.dirs, Settle: g.o.fileSettle, Log: g.log, Now: time.Now})
+	g.source = file.New(file.Options{Dirs: g.o.dirs, Settle: g.o.fileSettle, StayInside: g.o.stayInside, Log: g.log, Now: time.Now})
 	compiler := compile.New(compile.Options{Kinds: kinds(), ScopedAbove: g.o.scopedAbove, Fleet: g.o.fleet, Prepare: g.certs.prepare, Now: time.Now})
 	g.pipeline = &pipeline{
 		compiler: compiler, store: g.store, board: g.board, locate: g.source.Locate,

@@ -32,6 +32,15 @@ func scopedAboveFlag() cli.Flag {
 	}
 }
 
+// stayInsideFlag is on for root, who may read what is nobody else's: a link that
+// somebody put into a folder must not bring it in.
+func stayInsideFlag() cli.Flag {
+	return &cli.BoolFlag{
+		Name: "stay-inside", Value: os.Geteuid() == 0, DefaultText: "only as root", EnvVars: []string{"SLUICE_STAY_INSIDE"},
+		Usage: "follow no link that leads out of the folder argument it lies in",
+	}
+}
+
 func outputFlag(formats string) cli.Flag {
 	return &cli.StringFlag{Name: "output", Aliases: []string{"o"}, Usage: "output `FORMAT`: " + formats}
 }
@@ -52,7 +61,7 @@ func compileFolders(ctx *cli.Context) (compiled, error) {
 	if err != nil {
 		return compiled{}, err
 	}
-	o := file.Options{Dirs: dirs, Log: slog.New(slog.DiscardHandler), Now: time.Now}
+	o := file.Options{Dirs: dirs, StayInside: ctx.Bool("stay-inside"), Log: slog.New(slog.DiscardHandler), Now: time.Now}
 	source := file.New(o)
 	step, err := source.Load()
 	if err != nil {
@@ -91,7 +100,7 @@ func validateCommand() *cli.Command {
 		Description: "Prints one line a problem, as file:line: Kind namespace/name: field: message,\n" +
 			"and exits with 1 if any of them is an error, not a (warning) or a (note).\n\n" +
 			"Examples:\n  sluice validate examples/quickstart\n  sluice validate -o json routes/ services/",
-		Flags: append([]cli.Flag{outputFlag("text or json"), scopedAboveFlag(), namespaceFlag(), localityFlag(), labelsFlag()}, acmeFlags()...),
+		Flags: append([]cli.Flag{outputFlag("text or json"), scopedAboveFlag(), stayInsideFlag(), namespaceFlag(), localityFlag(), labelsFlag()}, acmeFlags()...),
 		Action: func(c *cli.Context) error {
 			out, err := compileFolders(c)
 			if err != nil {
@@ -174,7 +183,7 @@ func translateCommand() *cli.Command {
 		Description: "Prints what `sluice run` would send, by the same code. Problems go to standard error.\n\n" +
 			"Examples:\n  sluice translate examples/quickstart\n  sluice translate -o json --type route examples/quickstart",
 		Flags: append([]cli.Flag{
-			outputFlag("yaml or json"), scopedAboveFlag(), namespaceFlag(), localityFlag(), labelsFlag(),
+			outputFlag("yaml or json"), scopedAboveFlag(), stayInsideFlag(), namespaceFlag(), localityFlag(), labelsFlag(),
 			&cli.StringFlag{Name: "type", Usage: "only resources of this `TYPE`: listener, extension, scope, route, cluster, endpoint, secret"},
 		}, acmeFlags()...),
 		Action: func(c *cli.Context) error {

@@ -32,6 +32,7 @@ type runOptions struct {
 	drainTime   time.Duration
 	drainMin    time.Duration
 	fileSettle  time.Duration
+	stayInside  bool
 	concurrency int
 	scopedAbove int
 	fleet       compile.Fleet
@@ -63,6 +64,7 @@ func runCommand() *cli.Command {
 			&cli.DurationFlag{Name: "file-settle", Value: file.DefaultSettle, EnvVars: []string{"SLUICE_FILE_SETTLE"}, Usage: "how long a file that is written in place must have been still before what it no longer holds is removed"},
 			&cli.IntFlag{Name: "concurrency", Usage: "worker threads of Envoy; 0 leaves it to Envoy"},
 			scopedAboveFlag(),
+			stayInsideFlag(),
 			namespaceFlag(),
 			localityFlag(),
 			labelsFlag(),
@@ -86,7 +88,7 @@ func runCommand() *cli.Command {
 func runOptionsOf(c *cli.Context) (runOptions, error) {
 	o := runOptions{
 		dirs: c.Args().Slice(), envoy: c.String("envoy"), admin: c.String("admin"), dataDir: c.String("data-dir"),
-		drainTime: c.Duration("drain-time"), drainMin: c.Duration("drain-min"), fileSettle: c.Duration("file-settle"), concurrency: c.Int("concurrency"), scopedAbove: c.Int("scoped-above"),
+		drainTime: c.Duration("drain-time"), drainMin: c.Duration("drain-min"), fileSettle: c.Duration("file-settle"), stayInside: c.Bool("stay-inside"), concurrency: c.Int("concurrency"), scopedAbove: c.Int("scoped-above"),
 		keepEnvoy: c.Bool("keep-envoy"), hugePages: c.Bool("huge-pages"), verify: c.Bool("verify"), pprof: c.Bool("pprof"),
 	}
 	if len(o.dirs) == 0 {

@@ -7,7 +7,7 @@
 // version of a file, and which of two files that define one object wins.
 //
 // Read are *.yaml, *.yml and *.json, recursively, through links, without names
-// that start with a dot. Folders are watched; a rescan now and then is the net
+// that start with a dot, each real folder once and within bounds. Folders are watched; a rescan now and then is the net
 // below. One event leads to one file being read, however many there are.
 //
 // What people do by halves does no harm. While a file cannot be read, or is not
@@ -65,6 +65,8 @@ type Options struct {
 	// Settle is how long a file must have been left alone before what it no
 	// longer holds is removed; 0 means DefaultSettle.
 	Settle time.Duration
+	// StayInside follows no link that leads out of the folder below which it lies.
+	StayInside bool
 	// Log takes what concerns the machine; nil discards it.
 	Log *slog.Logger
 	// Now is the clock; nil means time.Now. It must not stand still.
@@ -78,6 +80,7 @@ type Source struct {
 	opts   Options
 	reader *reader
 	hold   time.Duration // removalHold, longer in tests
+	names  int           // maxNames, less in tests
 	looks  chan chan struct{}
 
 	mu      sync.Mutex // guards ledger, what it holds, and located
@@ -106,6 +109,7 @@ func New(opts Options) *Source {
 		opts:   opts,
 		reader: &reader{maxBytes: opts.MaxFileBytes, now: opts.Now},
 		hold:   removalHold,
+		names:  maxNames,
 		looks:  make(chan chan struct{}),
 		ledger: newLedger(waits{removalHold, opts.Settle}),
 	}
@@ -132,7 +136,7 @@ func (s *Source) Load() (config.Step, error) {
 		}
 	}
 	s.ledger.noticed(s.opts.Now())
-	t.process(t.start())
+	t.walk(context.Background())
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	st, _ := s.ledger.step()
@@ -144,21 +148,19 @@ func (s *Source) Load() (config.Step, error) {
 func (s *Source) tree(w *watcher) (*tree, error) {
 	t := &tree{
 		entries: map[key]*entry{}, folders: interest{}, names: interest{}, returned: map[*root]*homecome{},
-		watch: w, read: s.reader, log: s.opts.Log,
-		lock: func(change func()) {
-			s.mu.Lock()
-			defer s.mu.Unlock()
-			change()
-		},
+		watch: w, read: s.reader, log: s.opts.Log, mu: &s.mu, inside: s.opts.StayInside,
+		homes: homes{owner: map[identity]*entry{}, others: map[identity]map[key]bool{}},
 	}
 	for i, dir := range s.opts.Dirs {
 		abs, err := filepath.Abs(dir)
 		if err != nil {
 			return nil, fmt.Errorf("find folder %s: %w", dir, err)
 		}
-		t.roots = append(t.roots, &root{index: i, dir: dir, abs: abs})
+		t.roots = append(t.roots, &root{index: i, dir: dir, abs: abs, limit: s.names})
 	}
-	t.lock(func() { s.ledger = newLedger(waits{s.hold, s.opts.Settle}) })
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.ledger = newLedger(waits{s.hold, s.opts.Settle})
 	t.ledger = s.ledger
 	return t, nil
 }
@@ -182,7 +184,10 @@ func (s *Source) Run(ctx context.Context, steps chan<- config.Step) error {
 	more := make(chan struct{})
 	close(more)
 
-	l.change(t.start())
+	l.changes(func() { t.walk(ctx) })
+	if ctx.Err() != nil {
+		return nil // it may have seen only a part
+	}
 	for {
 		l.answer()
 		var out chan<- config.Step
@@ -208,7 +213,7 @@ func (s *Source) Run(ctx context.Context, steps chan<- config.Step) error {
 		case <-rescan.C:
 			t.rescan()
 		case <-idle:
-			l.changes(t.continueRescan)
+			l.changes(t.proceed)
 		case <-l.timer.C:
 			l.expire()
 		}
@@ -281,10 +286,6 @@ func (l *loop) visits(events []fsnotify.Event) (out []visit) {
 	return out
 }
 
-func (l *loop) change(visits []visit) {
-	l.changes(func() { l.tree.process(visits) })
-}
-
 // changes runs something that may change the ledger, and makes the next step.
 func (l *loop) changes(do func()) {
 	l.ledger.noticed(l.opts.Now())
@@ -332,13 +333,13 @@ func (l *loop) expire() {
 	l.changes(func() {
 		news := append(l.waiting(), l.tree.watch.past()...)
 		l.tree.process(append(l.visits(news), l.due(now, gone)...))
-		l.tree.lock(func() {
+		l.tree.tell(func(led *ledger) {
 			if gone {
-				for k := range l.ledger.leaving {
-					l.ledger.remove(k)
+				for k := range led.leaving {
+					led.remove(k)
 				}
 			}
-			l.ledger.settle(now)
+			led.settle(now)
 		})
 	})
 }

@@ -16,6 +16,10 @@ type root struct {
 	index int    // place among the arguments
 	dir   string // as given
 	abs   string // absolute
+
+	limit   int // of names and pending
+	names   int // files, folders and links below it that are followed
+	pending int // that were listed and not yet looked at
 }
 
 // key is one file or folder as it is reached below an argument: "" is the

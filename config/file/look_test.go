@@ -64,11 +64,11 @@ func TestLookAmidRescanTakesTheNext(t *testing.T) {
 	tr, err := src.tree(nil)
 	must(t, err)
 	l := loop{Source: src, tree: tr, timer: time.NewTimer(time.Hour)}
-	l.change(tr.start())
+	l.changes(func() { tr.walk(t.Context()) })
 	l.sent()
 	tr.rescan()
 	for range 2 { // the folder, then the first of its files
-		l.changes(tr.continueRescan)
+		l.changes(tr.proceed)
 	}
 	for i := range 3 * rescanSlice {
 		write(t, filepath.Join(dir, fmt.Sprintf("%d.yaml", i)), object(fmt.Sprint("o", i), "22"))
@@ -86,7 +86,7 @@ func TestLookAmidRescanTakesTheNext(t *testing.T) {
 	l.look(done)
 	first := tr.rescans
 	for len(tr.later) > 0 {
-		l.changes(tr.continueRescan)
+		l.changes(tr.proceed)
 		if l.ready {
 			l.sent()
 		}
@@ -95,7 +95,7 @@ func TestLookAmidRescanTakesTheNext(t *testing.T) {
 		t.Fatalf("%d rescans begun after the one under way, want 1 and no answer yet", tr.rescans-first)
 	}
 	for len(tr.later) > 0 {
-		l.changes(tr.continueRescan)
+		l.changes(tr.proceed)
 	}
 	if !l.ready || answered() {
 		t.Fatal("answered before the receiver took the step")

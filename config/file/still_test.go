@@ -211,10 +211,10 @@ func TestStillnessIsLookedAt(t *testing.T) {
 	rescan := func() {
 		tr.rescan()
 		for len(tr.later) > 0 {
-			l.changes(tr.continueRescan)
+			l.changes(tr.proceed)
 		}
 	}
-	l.change(tr.start())
+	l.changes(func() { tr.walk(t.Context()) })
 	take("a=1 b=1")
 	write(t, a, object("a", "2"))
 	rescan()

@@ -1,14 +1,15 @@
 package file
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"log/slog"
-	"maps"
 	"os"
 	"path/filepath"
 	"slices"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -25,9 +26,11 @@ type tree struct {
 	watch    *watcher
 	read     *reader
 	ledger   *ledger
-	lock     func(func()) // runs a change of the ledger
+	mu       sync.Locker // guards the ledger, which others read
 	log      *slog.Logger
-	later    []visit             // what the running rescan has still to look at
+	homes    homes
+	inside   bool                // see [Options.StayInside]
+	later    []visit             // what is still to be looked at, slice by slice
 	rescans  int                 // that have begun
 	returned map[*root]*homecome // arguments that were gone and are back
 }
@@ -75,6 +78,7 @@ type visit struct {
 	whole  bool // the name was made, and nothing was written there since
 	wrote  bool // something was written there
 	rescan bool // the periodic rescan asks
+	listed bool // it counts as pending
 }
 
 // batch is a round of visits and the reads that they lead to.
@@ -82,6 +86,14 @@ type batch struct {
 	queue []visit
 	jobs  []job
 	asked map[key]bool
+}
+
+// walk looks at all there is for the first time, until ctx ends.
+func (t *tree) walk(ctx context.Context) {
+	t.process(t.start())
+	for len(t.later) > 0 && ctx.Err() == nil {
+		t.proceed()
+	}
 }
 
 // start puts the arguments in place.
@@ -95,22 +107,36 @@ func (t *tree) start() []visit {
 	return out
 }
 
+// tell changes the ledger. Only the goroutine of the tree does, so it reads
+// without a lock.
+func (t *tree) tell(change func(*ledger)) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	change(t.ledger)
+}
+
+// walkSlice bounds what one round looks at beside what it was asked for.
+const walkSlice = 1024
+
 // process looks at every visit and at what it leads to, reads what needs
-// reading and brings the ledger up to date.
+// reading and brings the ledger up to date. What is too much for one round is
+// left for later.
 func (t *tree) process(visits []visit) {
 	b := batch{queue: visits, asked: map[key]bool{}}
-	t.lock(func() {
-		for i := 0; i < len(b.queue); i++ {
-			t.visit(&b, b.queue[i])
-		}
-	})
+	end := len(visits) + walkSlice
+	for i := 0; i < min(len(b.queue), end); i++ {
+		t.visit(&b, b.queue[i])
+	}
+	if len(b.queue) > end {
+		t.later = append(b.queue[end:len(b.queue):len(b.queue)], t.later...)
+	}
 	readings := t.read.all(b.jobs)
-	t.lock(func() {
-		for i := range readings {
-			t.apply(&readings[i])
-		}
+	for i := range readings {
+		t.apply(&readings[i])
+	}
+	if len(t.returned) > 0 && len(t.later) == 0 {
 		t.welcome()
-	})
+	}
 }
 
 // affected returns what to look at, and how, when events name a path.
@@ -140,12 +166,12 @@ func (t *tree) rescan() {
 	}
 }
 
-// rescanSlice bounds how many files one round of a rescan looks at, so that a
-// rescan of thousands never holds up an event.
+// rescanSlice bounds how many files one such round looks at, so that a rescan of
+// thousands never holds up an event.
 const rescanSlice = 64
 
-// continueRescan does the next round.
-func (t *tree) continueRescan() {
+// proceed does the next round of what was left for later.
+func (t *tree) proceed() {
 	n := min(rescanSlice, len(t.later))
 	visits := slices.Clone(t.later[:n])
 	if t.later = t.later[n:]; len(t.later) == 0 {
@@ -155,12 +181,19 @@ func (t *tree) continueRescan() {
 }
 
 func (t *tree) visit(b *batch, v visit) {
+	if v.listed {
+		v.key.root.pending--
+	}
 	if v.key.rel == "" {
 		t.visitRoot(b, v)
 		return
 	}
 	parent := t.entries[v.key.parent()]
 	if parent == nil || !parent.isFolder {
+		return
+	}
+	if t.entries[v.key] == nil && v.key.root.room() == 0 {
+		t.bounded(parent, true)
 		return
 	}
 	base := v.key.base()
@@ -177,6 +210,8 @@ func (t *tree) visit(b *batch, v visit) {
 		}
 	}
 	switch {
+	case t.strays(v.key.root, at) && (isConfig(base) || at.info.IsDir()):
+		t.outside(v.key, fmt.Sprintf("the link leads out of %s, to %s, and is not followed; put what it leads to below the folder, name that folder as an argument, or run with --stay-inside=false", v.key.root.dir, at.real))
 	case isConfig(base):
 		t.visitFile(b, v, at)
 	case at.info.IsDir():
@@ -211,12 +246,12 @@ func (t *tree) lose(e *entry, err error) {
 		t.forget(t.entries[e.key.child(name)], false)
 	}
 	if e.isFolder {
-		t.folders.drop(e.real, e.key)
+		t.vacate(e)
 	}
-	e.isFolder, e.info = false, nil
+	e.info = nil
 	delete(t.returned, e.key.root)
-	t.ledger.stayAll(e.key.root)
-	t.ledger.fail(e.key, unreadable(e.key, fmt.Sprintf("the folder cannot be used (%s), what it last held stays in use; bring it back or leave it out of the arguments", cause(err))))
+	t.tell(func(l *ledger) { l.stayAll(e.key.root) })
+	t.fail(e, fmt.Sprintf("the folder cannot be used (%s), what it last held stays in use; bring it back or leave it out of the arguments", cause(err)))
 }
 
 // welcome decides about the files that did not come back with an argument: they
@@ -229,16 +264,17 @@ func (t *tree) welcome() {
 			if home.empty.IsZero() {
 				home.empty = t.read.now()
 			}
-			t.ledger.stayAll(r)
-			k := key{r, ""}
-			t.ledger.fail(k, unreadable(k, "the folder was gone and is back empty, what it last held stays in use until the next rescan; put its files back"))
+			t.tell(func(l *ledger) { l.stayAll(r) })
+			t.fail(t.entries[key{r, ""}], "the folder was gone and is back empty, what it last held stays in use until the next rescan; put its files back")
 			continue
 		}
-		for _, k := range missing {
-			t.ledger.leave(k)
-		}
 		delete(t.returned, r)
-		t.ledger.recover(key{r, ""})
+		t.tell(func(l *ledger) {
+			for _, k := range missing {
+				l.leave(k)
+			}
+			l.recover(key{r, ""})
+		})
 	}
 }
 
@@ -257,83 +293,6 @@ func (t *tree) missing(r *root) (out []key) {
 func (t *tree) holdsFiles(r *root) bool {
 	for k := range t.entries {
 		if k.root == r && isConfig(k.base()) {
-			return true
-		}
-	}
-	return false
-}
-
-func (t *tree) visitFolder(b *batch, v visit, at trail) {
-	e := t.entries[v.key]
-	if e == nil {
-		e = t.add(v.key)
-	}
-	if t.encloses(e.parent, at.info) {
-		t.log.Debug("link leads back to a folder above it", "path", v.key.path())
-		t.gone(v.key)
-		return
-	}
-	known := e.isFolder && e.real == at.real && os.SameFile(e.info, at.info)
-	fresh := !known || v.force
-	if !fresh && !v.rescan {
-		return
-	}
-	if e.isFolder {
-		t.folders.drop(e.real, v.key)
-	}
-	e.isFolder, e.real, e.info = true, at.real, at.info
-	t.folders.add(e.real, v.key)
-	if fresh {
-		t.watch.renew(e.real)
-	}
-	t.settle(e, at.names, []string{e.real})
-	list, err := list(e.real)
-	if err != nil {
-		if !isGone(err) { // what is gone shows in the folder above
-			t.ledger.fail(v.key, unreadable(v.key, fmt.Sprintf("the folder cannot be listed (%s), what it last held stays in use; give read permission", cause(err))))
-		}
-		return
-	}
-	if t.returned[v.key.root] == nil {
-		t.ledger.recover(v.key)
-	}
-	next := &b.queue
-	if v.rescan && !fresh && t.returned[v.key.root] == nil {
-		next = &t.later
-	}
-	for _, name := range worthwhile(list, e.children) {
-		*next = append(*next, visit{key: v.key.child(name), force: fresh, rescan: v.rescan})
-	}
-}
-
-// list is os.ReadDir without its order, which costs much in large folders.
-func list(dir string) ([]fs.DirEntry, error) {
-	f, err := os.Open(dir)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	return f.ReadDir(-1)
-}
-
-// worthwhile returns the names of a folder to look at: files to read, folders
-// and links, and what is known already.
-func worthwhile(list []fs.DirEntry, known map[string]bool) []string {
-	names := slices.Collect(maps.Keys(known))
-	for _, d := range list {
-		name := d.Name()
-		if isHidden(name) || known[name] || (d.Type().IsRegular() && !isConfig(name)) {
-			continue
-		}
-		names = append(names, name)
-	}
-	return names
-}
-
-// encloses reports whether a folder is e or one above it.
-func (t *tree) encloses(e *entry, info fs.FileInfo) bool {
-	for ; e != nil; e = e.parent {
-		if e.info != nil && os.SameFile(e.info, info) {
 			return true
 		}
 	}
@@ -380,16 +339,18 @@ func (t *tree) apply(r *reading) {
 	}
 	touched := r.whole || r.wrote || e.info == nil || !unchanged(e.info, r.info)
 	e.info, e.settled = r.info, r.settled()
-	if r.same() {
-		t.ledger.same(r, touched)
-		return
-	}
-	t.ledger.put(r)
+	t.tell(func(l *ledger) {
+		if r.same() {
+			l.same(r, touched)
+		} else {
+			l.put(r)
+		}
+	})
 }
 
 func (t *tree) failFile(e *entry, err error) {
 	e.info = nil
-	t.ledger.fail(e.key, unreadable(e.key, fmt.Sprintf("the file cannot be read: %s", cause(err))))
+	t.fail(e, fmt.Sprintf("the file cannot be read: %s", cause(err)))
 }
 
 // unseen deals with a name that cannot be looked at.
@@ -425,7 +386,7 @@ func (t *tree) gone(k key) {
 		t.forget(e, true)
 		return
 	}
-	t.ledger.leave(k)
+	t.tell(func(l *ledger) { l.leave(k) })
 }
 
 func (t *tree) add(k key) *entry {
@@ -435,6 +396,7 @@ func (t *tree) add(k key) *entry {
 	}
 	e.parent.children[k.base()] = true
 	t.entries[k] = e
+	k.root.names++
 	return e
 }
 
@@ -445,13 +407,14 @@ func (t *tree) forget(e *entry, leave bool) {
 		t.forget(t.entries[e.key.child(name)], leave)
 	}
 	if e.isFolder {
-		t.folders.drop(e.real, e.key)
+		t.vacate(e)
 	}
 	t.settle(e, nil, nil)
 	delete(e.parent.children, e.key.base())
 	delete(t.entries, e.key)
+	e.key.root.names--
 	if leave {
-		t.ledger.leave(e.key)
+		t.tell(func(l *ledger) { l.leave(e.key) })
 	}
 }
 

@@ -256,7 +256,7 @@ func TestRescanAlone(t *testing.T) {
 		t.Helper()
 		tr.rescan()
 		for len(tr.later) > 0 {
-			l.changes(tr.continueRescan)
+			l.changes(tr.proceed)
 		}
 		if l.ready {
 			r.add(l.step)
@@ -266,7 +266,7 @@ func TestRescanAlone(t *testing.T) {
 			t.Fatalf("have %s, want %s", r.objects(), want)
 		}
 	}
-	l.change(tr.start())
+	l.changes(func() { tr.walk(t.Context()) })
 	look("a=1")
 	write(t, filepath.Join(dir, "sub", "a.yaml"), object("a", "2")) // same size, maybe the same time
 	look("a=2")

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 )
 
@@ -69,7 +70,8 @@ func TestUnreadableFiles(t *testing.T) {
 		{"a link to nowhere", func() error { return os.Symlink("nowhere", path) }, []string{"link that leads nowhere"}},
 		{"a link to itself", func() error { return os.Symlink("x.yaml", path) }, []string{"x.yaml"}},
 		{"a folder", func() error { return os.Mkdir(path, 0o755) }, []string{"folder", "rename it"}},
-		{"a device", func() error { return os.Symlink("/dev/zero", path) }, []string{"not a regular file"}},
+		{"a pipe", func() error { return syscall.Mkfifo(path, 0o600) }, []string{"not a regular file"}},
+		{"a device elsewhere", func() error { return os.Symlink("/dev/zero", path) }, nil},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			w := w.in(t)
