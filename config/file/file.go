@@ -54,9 +54,9 @@ const (
 
 // Options say what to read. Only Dirs is needed.
 type Options struct {
-	// Dirs are the folders. Objects of an earlier one go before those of a later
-	// one, within a folder by the bytes of the path below it; see
-	// [model.Order], whose Path is the number of the folder and that path
+	// Dirs are the folders. What was there first goes first; of what one look
+	// found, objects of an earlier folder go before those of a later one, within
+	// a folder by the bytes of the path below it; see [model.Order], whose Path is the number of the folder and that path
 	// ("0000:shop/gateway.yaml") and whose Index counts the objects of a file.
 	Dirs []string
 	// Rescan is how often everything is looked at without an event; 0 means

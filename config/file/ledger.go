@@ -19,6 +19,8 @@ import (
 type ledger struct {
 	records map[key]*record
 	claims  map[model.Ref][]claim // best first
+	seen    map[model.Ref]uint64  // the look at which each object came; see [model.Meta]
+	look    uint64                // counts the looks
 	live    map[model.Ref]uint64  // hashes of what the receiver has
 	dirty   map[model.Ref]bool    // may differ from live
 	faulty  map[key]*record       // records with problems
@@ -47,13 +49,15 @@ type record struct {
 type claim struct {
 	rec   *record
 	doc   *document.Object
-	aside bool // see [versions]
+	aside bool   // see [versions]
+	seen  uint64 // the look at which this file came to define it
 }
 
 // fading reports whether the object is gone from its file, or with it.
 func (c claim) fading() bool { return c.aside || c.rec.leaving }
 
-// compare puts what is on disk before what vanished, then goes by place.
+// compare puts what is on disk before what vanished, then goes by who was there
+// first, then by place.
 func (c claim) compare(o claim) int {
 	if c.fading() != o.fading() {
 		if c.fading() {
@@ -61,7 +65,7 @@ func (c claim) compare(o claim) int {
 		}
 		return -1
 	}
-	return compareOrder(c.doc.Order, o.doc.Order)
+	return cmp.Or(cmp.Compare(c.seen, o.seen), compareOrder(c.doc.Order, o.doc.Order))
 }
 
 func compareOrder(a, b model.Order) int {
@@ -72,6 +76,7 @@ func newLedger(w waits) *ledger {
 	return &ledger{
 		records: map[key]*record{},
 		claims:  map[model.Ref][]claim{},
+		seen:    map[model.Ref]uint64{},
 		live:    map[model.Ref]uint64{},
 		dirty:   map[model.Ref]bool{},
 		faulty:  map[key]*record{},
@@ -94,6 +99,7 @@ func (l *ledger) record(k key) *record {
 
 // noticed tells when the change that follows was noticed.
 func (l *ledger) noticed(at time.Time) {
+	l.look++
 	if l.since.IsZero() {
 		l.since = at
 	}
@@ -209,19 +215,20 @@ func (l *ledger) mark(r *record) {
 
 // replace changes what counts of a file and brings the claims in line.
 func (l *ledger) replace(r *record, now versions) {
-	touched := map[model.Ref]bool{}
+	touched := map[model.Ref]uint64{} // since when the file defines each
 	for i := range r.objects {
-		ref := r.objects[i].Ref
-		if !touched[ref] {
-			touched[ref] = true
-			l.claims[ref] = slices.DeleteFunc(l.claims[ref], func(c claim) bool { return c.rec == r })
-		}
+		l.drop(r, r.objects[i].Ref, touched)
 	}
 	r.versions = now
 	for i := range r.objects {
 		ref := r.objects[i].Ref
-		touched[ref] = true
-		l.claims[ref] = append(l.claims[ref], claim{rec: r, doc: &r.objects[i], aside: r.aside[ref]})
+		if touched[ref] == 0 {
+			touched[ref] = l.look
+		}
+		if l.seen[ref] == 0 {
+			l.seen[ref] = l.look
+		}
+		l.claims[ref] = append(l.claims[ref], claim{rec: r, doc: &r.objects[i], aside: r.aside[ref], seen: touched[ref]})
 	}
 	for ref := range touched {
 		l.dirty[ref] = true
@@ -237,6 +244,17 @@ func (l *ledger) replace(r *record, now versions) {
 	}
 }
 
+// drop takes away the claims of a file on an object, and notes since when it had
+// them.
+func (l *ledger) drop(r *record, ref model.Ref, since map[model.Ref]uint64) {
+	l.claims[ref] = slices.DeleteFunc(l.claims[ref], func(c claim) bool {
+		if c.rec == r {
+			since[ref] = c.seen
+		}
+		return c.rec == r
+	})
+}
+
 // step returns what the receiver has not seen, and whether that is anything.
 // The first step is always something.
 func (l *ledger) step() (config.Step, bool) {
@@ -246,11 +264,16 @@ func (l *ledger) step() (config.Step, bool) {
 		cs := l.claims[ref]
 		switch {
 		case len(cs) > 0 && (!was || hash != cs[0].doc.Hash):
-			st.Upserts = append(st.Upserts, cs[0].doc.Object)
+			o := cs[0].doc.Object
+			o.Seen = l.seen[ref]
+			st.Upserts = append(st.Upserts, o)
 		case len(cs) == 0 && was:
 			st.Removals = append(st.Removals, ref)
 		default:
 			delete(l.dirty, ref)
+			if !was {
+				delete(l.seen, ref) // nobody has met it
+			}
 		}
 	}
 	slices.SortFunc(st.Upserts, func(a, b config.Object) int { return cmp.Or(compareOrder(a.Order, b.Order), a.Ref.Compare(b.Ref)) })
@@ -269,6 +292,7 @@ func (l *ledger) sent(st config.Step) {
 	}
 	for _, ref := range st.Removals {
 		delete(l.live, ref)
+		delete(l.seen, ref) // if it comes again, it is new
 	}
 	clear(l.dirty)
 	l.shown, l.started, l.since = st.Problems, true, time.Time{}

@@ -27,6 +27,7 @@ type receiver struct {
 	src      *Source
 	steps    chan config.Step
 	have     map[string]string // object → its value of "v"
+	seen     map[string]uint64 // object → its [model.Meta.Seen]
 	problems []model.Problem
 	last     config.Step
 	// removed and served are everything ever removed, and every value ever
@@ -50,7 +51,7 @@ func receive(t *testing.T, src *Source) *receiver {
 	t.Helper()
 	r := &receiver{
 		t: t, src: src, steps: make(chan config.Step),
-		have: map[string]string{}, served: map[string][]string{},
+		have: map[string]string{}, seen: map[string]uint64{}, served: map[string][]string{},
 	}
 	r.src.hold = hold
 	ctx, cancel := context.WithCancel(t.Context())
@@ -88,6 +89,7 @@ func (r *receiver) add(st config.Step) {
 		_, v, _ := strings.Cut(string(o.JSON), `"v":"`)
 		v, _, _ = strings.Cut(v, `"`)
 		r.have[o.Ref.Name] = v
+		r.seen[o.Ref.Name] = o.Seen
 		r.served[o.Ref.Name] = append(r.served[o.Ref.Name], v)
 	}
 	for _, ref := range st.Removals {

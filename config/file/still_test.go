@@ -197,7 +197,7 @@ func TestStillnessIsLookedAt(t *testing.T) {
 	tr, err := src.tree(nil)
 	must(t, err)
 	l := loop{Source: src, tree: tr, timer: time.NewTimer(time.Hour)}
-	r := &receiver{t: t, src: src, have: map[string]string{}, served: map[string][]string{}}
+	r := &receiver{t: t, src: src, have: map[string]string{}, seen: map[string]uint64{}, served: map[string][]string{}}
 	take := func(want string) {
 		t.Helper()
 		if l.ready {

@@ -156,14 +156,17 @@ func TestDuplicates(t *testing.T) {
 	if m := r.problems[0].Message; !strings.Contains(m, b+":2") {
 		t.Errorf("the message does not name the winner: %s", m)
 	}
+	// A newcomer takes nothing by its name.
 	replace(t, a, object("x", "a"))
-	r.until("x=a", "b.yaml:2 DuplicateObject", "c.yaml:1 DuplicateObject")
+	r.until("x=b", "a.yaml:1 DuplicateObject", "c.yaml:1 DuplicateObject")
+	replace(t, b, "# first\n"+object("x", "bb"))
+	r.until("x=bb", "a.yaml:1 DuplicateObject", "c.yaml:1 DuplicateObject")
 	must(t, os.Remove(a))
-	r.until("x=b", "c.yaml:1 DuplicateObject")
+	r.until("x=bb", "c.yaml:1 DuplicateObject")
 	replace(t, b, object("y", "b"))
 	r.until("x=c y=b")
 	r.kept()
-	if got := r.served["x"]; !slices.Equal(got, []string{"b", "a", "b", "c"}) {
+	if got := r.served["x"]; !slices.Equal(got, []string{"b", "bb", "c"}) {
 		t.Errorf("x was %v", got)
 	}
 	replace(t, c, object("x", "1")+"---\n"+object("x", "2"))
@@ -250,7 +253,7 @@ func TestRescanAlone(t *testing.T) {
 	src.hold = 0
 	tr, err := src.tree(nil)
 	must(t, err)
-	r := &receiver{t: t, src: src, have: map[string]string{}, served: map[string][]string{}}
+	r := &receiver{t: t, src: src, have: map[string]string{}, seen: map[string]uint64{}, served: map[string][]string{}}
 	l := loop{Source: src, tree: tr, timer: time.NewTimer(time.Hour)}
 	look := func(want string) {
 		t.Helper()

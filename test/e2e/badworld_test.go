@@ -78,9 +78,16 @@ func TestDuplicates(t *testing.T) {
 	w.remove("b-route.yaml")
 	w.answers("twice.test", "/", http.StatusTeapot, "")
 	w.flawless()
+	w.wait()
+	// Who comes later takes nothing, whatever its name.
 	w.write("b-route.yaml", routes("twice", "twice.test", to("b.internal")))
-	w.answers("twice.test", "/", http.StatusOK, "b twice.test")
+	w.problem("DuplicateObject", "b-route.yaml:1", "c-route.yaml")
+	w.answersNow("twice.test", "/", http.StatusTeapot, "")
+	w.write("a-route.yaml", routes("a", "twice.test", to("b.internal")))
+	w.answersNow("twice.test", "/", http.StatusTeapot, "")
 	w.remove("c-route.yaml")
+	w.answers("twice.test", "/", http.StatusOK, "b twice.test")
+	w.remove("a-route.yaml")
 	w.flawless()
 
 	// One host of one port in two gateways: the rules of both count, the older first.
