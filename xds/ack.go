@@ -255,7 +255,7 @@ func (s *stream) due() time.Time {
 		at = s.wantsDue
 	}
 	for _, r := range s.flight {
-		if s.round == nil || r.typ != model.TypeCluster || r.free || s.cold(r) {
+		if s.round == nil && s.left == nil || r.typ != model.TypeCluster || r.free || s.cold(r) {
 			continue
 		}
 		if warm := r.at.Add(s.srv.opts.WarmTimeout); at.IsZero() || warm.Before(at) {

@@ -26,7 +26,10 @@ func (s *stream) advance() {
 	s.decline()
 	for s.err == nil {
 		if s.round == nil {
-			d := s.view.advance()
+			d := s.rejoin()
+			if d == nil {
+				d = s.view.advance()
+			}
 			if d == nil {
 				break
 			}
@@ -200,8 +203,11 @@ func (sub *subscription) held(names []string) []string {
 
 // settle works out which generation the proxy has acknowledged.
 func (s *stream) settle() {
-	if s.err != nil || !s.synced && !s.inSync() {
+	if s.err != nil || s.left != nil || !s.synced && !s.inSync() {
 		return
+	}
+	if s.round != nil && s.round.gen == s.complete {
+		return // it rejoins
 	}
 	s.synced = true
 	acked := s.complete

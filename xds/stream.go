@@ -34,6 +34,7 @@ type stream struct {
 	wants         map[model.ResourceName]time.Time
 	wantsDue      time.Time
 	scopesAwaited bool
+	left          *delta              // what the proxy brought and has to change; see rejoin.go
 	force         map[string]struct{} // endpoints to send even if unchanged
 	retries       map[string]*retry   // listeners that wait for their address
 

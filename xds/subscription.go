@@ -148,12 +148,14 @@ func (s *stream) reply(sub *subscription, names []string, versions map[string]st
 			h.sent = x.res
 			sub.have[name] = h
 			matched = append(matched, x.res)
+		case x.res != nil && brought && s.keepsBrought(sub, name, had, false):
 		case x.res != nil:
 			b.resources = append(b.resources, x.res)
 		case (brought || h.stale) && (x.later || x.withheld):
 			h.stale = true // the proxy keeps what it has
 			sub.have[name] = h
 		case x.later:
+		case brought && s.keepsBrought(sub, name, had, true):
 		case brought || known:
 			b.removed = append(b.removed, name)
 		}

@@ -108,21 +108,79 @@ func TestReconnectGetsOnlyDifferences(t *testing.T) {
 		endpoint("changed", "1"), listener("l", "1", "r"), route("r", "1"))
 	c := r.connect("n1")
 	c.openWith(model.TypeCluster, cluster("same", "1"), cluster("changed", "1"), cluster("gone", "1"))
-	c.take("cluster +changed=2 +new=1 -gone")
+	c.take("cluster +changed=2 +new=1")
 	c.openWith(model.TypeEndpoint, endpoint("same", "1"), endpoint("changed", "1"), endpoint("gone", "1"))
-	c.take("endpoint +changed=1 -gone") // unchanged, but its cluster is not
+	c.take("endpoint +changed=1") // unchanged, but its cluster is not
 	c.openWith(model.TypeListener, listener("l", "1"))
 	c.quiet()
 	if a := r.acked(); a != 0 {
 		t.Errorf("generation %d is acknowledged before routes were asked for", a)
 	}
 	c.openWith(model.TypeRoute, route("r", "1"))
+	c.take("cluster -gone") // now that it has the rest
+	c.take("endpoint -gone")
 	r.untilAcked(g)
 	c.quiet()
 	g = r.publish(named(model.TypeCluster, "same"), listener("l", "2", "r"))
 	c.take("listener +l=2")
 	c.take("cluster -same")
 	r.untilAcked(g)
+}
+
+// A table changed its layout while its proxy was away: what the proxy brings along
+// stays until it has what takes its place, in whatever order it asks.
+func TestReconnectChangesInOrder(t *testing.T) {
+	for _, extensionsFirst := range []bool{true, false} {
+		t.Run(fmt.Sprint("extensions first ", extensionsFirst), func(t *testing.T) {
+			r := newRig(t, Options{})
+			g := r.publish(cluster("a", "1"), listener("l", "1"), resource(model.TypeExtension, "x", "2"), route("r", "2"),
+				scope("t/a", "1", "t/a"), route("t/a", "1"), scope("s", "1", "r"))
+			c := r.connect("n1")
+			extensions := func() {
+				c.openWith(model.TypeExtension, resource(model.TypeExtension, "x", "1"))
+				c.quiet()
+			}
+			c.openWith(model.TypeCluster, cluster("a", "1"))
+			c.openWith(model.TypeListener, listener("l", "1"))
+			if extensionsFirst {
+				extensions()
+			}
+			c.openWith(model.TypeRoute, route("t", "1"), route("r", "1"))
+			c.openWith(model.TypeScope, scope("t/@", "1", "t"), scope("s", "1", "r"))
+			c.take("scope +t/a=1")
+			if !extensionsFirst {
+				extensions()
+			}
+			c.subscribe(model.TypeRoute, "t/a")
+			c.take("route +t/a=1")
+			c.take("extension +x=2")
+			c.take("route +r=2")
+			c.take("scope -t/@")
+			if r.acked() >= g {
+				t.Error("acknowledged before the last step was")
+			}
+			c.take("route -t")
+			r.untilAcked(g)
+			c.quiet()
+		})
+	}
+}
+
+// What a proxy brought, and what left and came back before it was told to let go,
+// stays.
+func TestReconnectKeepsWhatComesBack(t *testing.T) {
+	r := newRig(t, Options{})
+	r.publish(listener("l", "1", "r"), route("r", "1"))
+	c := r.connect("n1")
+	c.openWith(model.TypeCluster, cluster("gone", "1"), cluster("back", "1"))
+	c.openWith(model.TypeListener, listener("l", "1", "r"))
+	c.quiet() // until the routes are asked for
+	g := r.publish(cluster("back", "2"))
+	c.take("cluster +back=2")
+	c.openWith(model.TypeRoute, route("r", "1"))
+	c.take("cluster -gone")
+	r.untilAcked(g)
+	c.quiet()
 }
 
 func TestNothingIsAnsweredBeforeTheFirstPublish(t *testing.T) {

@@ -10,7 +10,10 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
+
+	"github.com/sluicegw/sluice/test/envoytest"
 )
 
 // A table of more than 256 hosts has another layout than a smaller one. Nobody
@@ -183,4 +186,39 @@ func TestPassingTheLimitOverTLSCutsNothing(t *testing.T) {
 			w.flawless()
 		})
 	}
+}
+
+// Sluice is killed and starts again with another limit, while its Envoy serves on
+// until the next one takes over: nothing is lost, in either direction.
+func TestAnotherLimitAfterAKill(t *testing.T) {
+	t.Parallel()
+	files := withNeighbour(t, map[string]string{
+		"gateway.yaml": edge("*"), "a.yaml": service("a.internal", backend(t, "a")), "hosts.yaml": village(50, "a.internal"),
+		"wild.yaml": routes("wild", "*.wild.test", to("a.internal")),
+	})
+	w := newWorld(t, files)
+	flags := func(above string) []string {
+		return []string{"--keep-envoy", "--drain-time", "1s", "--envoy", envoytest.Binary(t), "--scoped-above", above}
+	}
+	w.run(flags("256")...)
+	pid := w.running()
+	t.Cleanup(func() { _ = syscall.Kill(pid, syscall.SIGKILL) })
+	var all []*traffic
+	for _, host := range []string{"h0.test", "h0.test:8080", "x.wild.test"} {
+		all = append(all, w.polled(host, "a"))
+	}
+	for i, above := range []string{"10", "256"} {
+		w.stop(syscall.SIGKILL)
+		w.run(flags(above)...)
+		doc := w.becomes("the next epoch", func(d statusDoc) bool { return d.Envoy.Epoch == i+1 && d.Envoy.Phase == "Running" })
+		old := pid
+		pid = doc.Envoy.PID
+		gone(t, old)
+		w.wait()
+	}
+	for _, tr := range all {
+		tr.unharmed()
+	}
+	w.stop(syscall.SIGTERM)
+	gone(t, pid)
 }
