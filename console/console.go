@@ -30,6 +30,10 @@ type Sources struct {
 	Ready func() (bool, string)
 	// Status returns the value that GET /status writes as JSON.
 	Status func() any
+	// Wait returns, when what is on disk below the folders (all when there are none)
+	// is live, cannot become so, or ctx is over, the value that GET /wait writes as
+	// JSON. An error is the caller's.
+	Wait func(ctx context.Context, dirs []string) (any, error)
 	// Resources returns the resources of one type, sorted by name.
 	Resources func(model.ResourceType) []*model.Resource
 	// Metrics is what GET /metrics exposes.
@@ -60,6 +64,7 @@ func Handler(s Sources) http.Handler {
 	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
 	mux.HandleFunc("GET /readyz", s.readyz)
 	mux.HandleFunc("GET /status", func(w http.ResponseWriter, _ *http.Request) { s.writeJSON(w, s.Status()) })
+	mux.HandleFunc("GET /wait", s.wait)
 	mux.HandleFunc("GET /config", s.config)
 	mux.Handle("GET /metrics", promhttp.HandlerFor(s.Metrics, promhttp.HandlerOpts{}))
 	if s.Proxy != nil {
@@ -101,6 +106,30 @@ func (s Sources) readyz(w http.ResponseWriter, _ *http.Request) {
 		return
 	}
 	fmt.Fprintln(w, "ok")
+}
+
+// waitMost is how long GET /wait waits without ?timeout=.
+const waitMost = 30 * time.Second
+
+// wait answers once there is an answer, or after ?timeout=; ?dir= may be given
+// several times.
+func (s Sources) wait(w http.ResponseWriter, r *http.Request) {
+	most := waitMost
+	if text := r.URL.Query().Get("timeout"); text != "" {
+		var err error
+		if most, err = time.ParseDuration(text); err != nil || most < 0 {
+			http.Error(w, fmt.Sprintf("timeout %q is not a duration such as 30s", text), http.StatusBadRequest)
+			return
+		}
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), most)
+	defer cancel()
+	answer, err := s.Wait(ctx, r.URL.Query()["dir"])
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
+	s.writeJSON(w, answer)
 }
 
 func (s Sources) writeJSON(w http.ResponseWriter, v any) {

@@ -142,6 +142,32 @@ func TestProxyPassesOnlyWhatOnlyReads(t *testing.T) {
 	}
 }
 
+func TestWaitIsBoundedByTheCaller(t *testing.T) {
+	server := admin(t, func(s *Sources) {
+		s.Wait = func(ctx context.Context, dirs []string) (any, error) {
+			if slices.Contains(dirs, "/nowhere") {
+				return nil, errors.New("no folder /nowhere")
+			}
+			<-ctx.Done()
+			return map[string][]string{"asked": dirs}, nil
+		}
+	})
+	for query, want := range map[string]struct {
+		code int
+		word string
+	}{
+		"?timeout=1ms":                {200, "null"},
+		"?timeout=1ms&dir=/a&dir=/b":  {200, "/b"},
+		"?timeout=soon":               {400, "soon"},
+		"?timeout=-1s":                {400, "-1s"},
+		"?timeout=1ms&dir=%2Fnowhere": {400, "no folder /nowhere"},
+	} {
+		if code, body := get(t, server.URL+"/wait"+query); code != want.code || !strings.Contains(body, want.word) {
+			t.Errorf("/wait%s answers %d %q, want %d and %q", query, code, body, want.code, want.word)
+		}
+	}
+}
+
 // An Envoy that never answers holds nobody.
 func TestProxyDoesNotWaitForAFrozenEnvoy(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

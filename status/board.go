@@ -99,6 +99,7 @@ type Board struct {
 	proxies map[string]Proxy
 	latest  Generation
 	waiting []pending
+	changed chan struct{} // see [Board.Changed]; nil when nobody asked
 }
 
 // NewBoard returns an empty board. Proxies named in expect count as part of the
@@ -129,6 +130,7 @@ func (b *Board) Publish(c Change) {
 	}
 	b.waiting = append(b.waiting, w)
 	live := b.advance()
+	b.tell()
 	b.mu.Unlock()
 	b.announce(live)
 }
@@ -137,6 +139,7 @@ func (b *Board) Publish(c Change) {
 func (b *Board) Report(reports ...model.Report) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	defer b.tell()
 	for _, r := range reports {
 		for _, p := range b.reports[r.By] {
 			delete(b.by[p.Object], r.By)
@@ -164,6 +167,7 @@ func (b *Board) Progress(p Proxy) {
 	p.ready = p.Connected && (p.Acked > 0 || b.proxies[p.Node].ready)
 	b.proxies[p.Node] = p
 	live := b.advance()
+	b.tell()
 	b.mu.Unlock()
 	b.announce(live)
 	b.reportRejections()
@@ -260,6 +264,7 @@ func (b *Board) Ready() bool {
 type Counts struct {
 	Generation, Live Generation
 	Objects          int
+	Proxies          int
 	WithProblems     int // objects, files and proxies that have a problem
 }
 
@@ -267,5 +272,5 @@ type Counts struct {
 func (b *Board) Counts() Counts {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return Counts{Generation: b.latest, Live: b.low(), Objects: len(b.objects), WithProblems: len(b.by)}
+	return Counts{Generation: b.latest, Live: b.low(), Objects: len(b.objects), Proxies: len(b.proxies), WithProblems: len(b.by)}
 }

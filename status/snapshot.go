@@ -113,12 +113,7 @@ func (b *Board) objectStatus(ref model.Ref, refused map[string]bool) ObjectStatu
 	o := b.objects[ref]
 	s := ObjectStatus{
 		Group: ref.Group, Kind: ref.Kind, Namespace: ref.Namespace, Name: ref.Name,
-		Hash: HashString(o.hash), Generation: o.generation, Of: len(b.proxies), Faults: b.problemsOf(ref),
-	}
-	for _, p := range b.proxies {
-		if p.has(o.generation) && !refused[p.Node] {
-			s.Live++
-		}
+		Hash: HashString(o.hash), Generation: o.generation, Live: b.liveOn(o, refused), Of: len(b.proxies), Faults: b.problemsOf(ref),
 	}
 	if !o.live.IsZero() {
 		since := o.live
@@ -126,6 +121,17 @@ func (b *Board) objectStatus(ref model.Ref, refused map[string]bool) ObjectStatu
 		s.TookMS = float64(o.took.Microseconds()) / 1000
 	}
 	return s
+}
+
+// liveOn returns on how many proxies an object is true as declared.
+func (b *Board) liveOn(o *object, refused map[string]bool) int {
+	n := 0
+	for _, p := range b.proxies {
+		if p.has(o.generation) && !refused[p.Node] {
+			n++
+		}
+	}
+	return n
 }
 
 // problemsOf returns what all reporters say of an object, sorted, each once.

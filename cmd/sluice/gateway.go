@@ -127,7 +127,7 @@ func (g *gateway) wire(envoy proxy.Binary, socket string) {
 	compiler := compile.New(compile.Options{Kinds: kinds(), ScopedAbove: g.o.scopedAbove, Fleet: g.o.fleet, Prepare: g.certs.prepare, Now: time.Now})
 	g.pipeline = &pipeline{
 		compiler: compiler, store: g.store, board: g.board, locate: g.source.Locate,
-		refused: make(chan struct{}, 1), seen: map[model.ResourceName]compile.Refusal{},
+		refused: make(chan struct{}, 1), asks: make(chan chan status.Generation), seen: map[model.ResourceName]compile.Refusal{},
 		log: g.log, metrics: newPipelineMetrics(g.registry), onSettings: g.takeSettings, verify: g.o.verify,
 		mail: g.certs.mail, onWants: g.certs.want, pairs: g.certs.pairs, onPairs: g.certs.show,
 	}
@@ -137,10 +137,10 @@ func (g *gateway) wire(envoy proxy.Binary, socket string) {
 		OnRequest: func(name, _ string) bool { return g.certs.gate.Ask(name) },
 		Busy:      g.busy,
 		OnProgress: func(p xds.Progress) {
-			g.board.Progress(proxyOf(p.Proxy))
 			if len(p.Proxy.Rejections) > 0 {
-				g.pipeline.tell()
+				g.pipeline.tell() // first: who sees a refusal on the board asks the pipeline what it made of it
 			}
+			g.board.Progress(proxyOf(p.Proxy))
 		},
 	}).Register(g.server)
 	g.supervisor = proxy.New(proxy.Options{
@@ -282,6 +282,7 @@ func (g *gateway) console() http.Handler {
 	return console.Handler(console.Sources{
 		Ready:     g.ready,
 		Status:    func() any { return g.status() },
+		Wait:      func(ctx context.Context, dirs []string) (any, error) { return g.await(ctx, dirs) },
 		Resources: g.store.Resources, Metrics: g.registry,
 		Proxy: func(r *http.Request, path string) (*http.Response, error) {
 			return g.supervisor.Admin(r.Context(), http.MethodGet, path)

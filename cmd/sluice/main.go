@@ -28,7 +28,8 @@ func main() {
 }
 
 // execute runs the program and returns its exit code: 0 all well, 1 the answer
-// is no (problems found, not live, not running), 2 wrong usage.
+// is no (problems found, not live, not running), 2 wrong usage, 3 the answer of
+// `sluice wait` stays no until somebody mends a file.
 func execute(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	app := newApp()
 	app.Writer, app.ErrWriter = stdout, stderr

@@ -31,6 +31,8 @@ type pipeline struct {
 	onSettings func(model.Settings)
 	// refused has a token when the proxies' refusals changed.
 	refused chan struct{}
+	// asks are calls of settle.
+	asks chan chan status.Generation
 	// mail brings what resources depend on beside objects.
 	mail *mailbox
 	// pairs know when certificates begin and end; onPairs is told what changed.
@@ -80,12 +82,15 @@ func (p *pipeline) run(ctx context.Context, steps <-chan config.Step) error {
 			p.release()
 			continue
 		case <-p.refused:
-			if p.taken > 0 {
-				p.refuse()
-			}
+			p.refuse()
 			continue
 		case <-p.mail.wake:
 			p.learn(p.mail.take())
+			continue
+		case answer := <-p.asks:
+			p.refuse()
+			p.learn(p.mail.take())
+			answer <- p.latest
 			continue
 		case <-due.C:
 			p.learn([]compile.Facts{p.pairs.judge(time.Now())})
@@ -99,6 +104,23 @@ func (p *pipeline) run(ctx context.Context, steps <-chan config.Step) error {
 		}
 		p.take(batch)
 		batch = nil
+	}
+}
+
+// settle returns the generation that holds all that the pipeline was given
+// before the call: steps, facts, refusals.
+func (p *pipeline) settle(ctx context.Context) (status.Generation, error) {
+	answer := make(chan status.Generation, 1)
+	select {
+	case p.asks <- answer:
+	case <-ctx.Done():
+		return 0, ctx.Err()
+	}
+	select {
+	case g := <-answer:
+		return g, nil
+	case <-ctx.Done():
+		return 0, ctx.Err()
 	}
 }
 
@@ -142,6 +164,9 @@ func (p *pipeline) take(batch []config.Step) {
 // learn compiles and publishes facts as one generation. Before the first objects
 // they are only kept.
 func (p *pipeline) learn(facts []compile.Facts) {
+	if len(facts) == 0 {
+		return
+	}
 	start := time.Now()
 	res := p.compiler.Learn(facts...)
 	p.onPairs(res.Pairs)
@@ -187,6 +212,9 @@ func (p *pipeline) tell() {
 // refuse takes what the proxies refuse, and cannot fall back from, to the
 // compiler, and publishes what it makes of it.
 func (p *pipeline) refuse() {
+	if p.taken == 0 {
+		return
+	}
 	news := map[model.ResourceName]compile.Refusal{}
 	for _, proxy := range p.store.Proxies() {
 		for _, r := range proxy.Rejections {

@@ -129,7 +129,7 @@ func TestFolderIsDeleted(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.problem("UnreadableFile", w.dir, "stays in use")
-	w.waitFails()
+	w.waitSticks(w.dir)
 	w.answersNow("last.test", "/", http.StatusOK, "a last.test")
 
 	// It comes back with the host under another name.
@@ -150,14 +150,6 @@ func TestFolderIsDeleted(t *testing.T) {
 	w.write("m/last.yaml", routes("last", "again.test", to("a.internal")))
 	w.answers("again.test", "/", http.StatusOK, "a again.test")
 	w.wait()
-}
-
-// waitFails expects `sluice wait` to say no.
-func (w *world) waitFails() {
-	w.t.Helper()
-	if code, out := w.sluice("wait", "--timeout", "1s"); code != 1 || !strings.Contains(out, w.dir) {
-		w.t.Errorf("sluice wait: exit %d, want 1 and a word on %s: %s", code, w.dir, out)
-	}
 }
 
 // A subfolder that vanishes is a removal like that of its files.
