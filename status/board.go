@@ -90,16 +90,17 @@ type pending struct {
 
 // Board holds the state. Its methods may be called from any goroutine.
 type Board struct {
-	mu      sync.Mutex
-	now     func() time.Time
-	onLive  func(Live)
-	objects map[model.Ref]*object
-	reports map[string][]model.Problem
-	by      map[model.Ref]map[string]bool // reporters that have a word on an object
-	proxies map[string]Proxy
-	latest  Generation
-	waiting []pending
-	changed chan struct{} // see [Board.Changed]; nil when nobody asked
+	mu       sync.Mutex
+	now      func() time.Time
+	onLive   func(Live)
+	objects  map[model.Ref]*object
+	reports  map[string][]model.Problem
+	by       map[model.Ref]map[string]bool // reporters that have a word on an object
+	proxies  map[string]Proxy
+	latest   Generation
+	waiting  []pending
+	standing *standing
+	changed  chan struct{} // see [Board.Changed]; nil when nobody asked
 }
 
 // NewBoard returns an empty board. Proxies named in expect count as part of the
@@ -109,6 +110,7 @@ func NewBoard(now func() time.Time, onLive func(Live), expect ...string) *Board 
 		now: now, onLive: onLive,
 		objects: map[model.Ref]*object{}, reports: map[string][]model.Problem{},
 		by: map[model.Ref]map[string]bool{}, proxies: map[string]Proxy{},
+		standing: newStanding(),
 	}
 	for _, node := range expect {
 		b.proxies[node] = Proxy{Node: node}
@@ -141,7 +143,14 @@ func (b *Board) Report(reports ...model.Report) {
 	defer b.mu.Unlock()
 	defer b.tell()
 	for _, r := range reports {
+		if slices.Equal(r.Problems, b.reports[r.By]) {
+			continue
+		}
+		for _, p := range r.Problems {
+			b.standing.add(p) // before those of the report before go, so that what stays is no news
+		}
 		for _, p := range b.reports[r.By] {
+			b.standing.take(p)
 			delete(b.by[p.Object], r.By)
 			if len(b.by[p.Object]) == 0 {
 				delete(b.by, p.Object)

@@ -1,6 +1,7 @@
 package xds
 
 import (
+	"log/slog"
 	"slices"
 	"strconv"
 	"strings"
@@ -134,7 +135,11 @@ func (s *stream) cold(r *response) bool {
 // Source: measured on Envoy 1.40: of clusters and listeners the good ones are
 // applied and the error names the others; for other types it names nothing.
 func (s *stream) nacked(resp *response, detail string) {
-	s.log.Warn("response rejected", "type", resp.typ.Short(), "resources", len(resp.resources), "detail", detail)
+	level := slog.LevelWarn
+	if s.retried(resp) {
+		level = slog.LevelDebug // it was said when it was first refused
+	}
+	s.log.Log(s.rpc.Context(), level, "response rejected", "type", resp.typ.Short(), "resources", len(resp.resources), "detail", detail)
 	switch len(resp.resources) {
 	case 0:
 		return
@@ -216,6 +221,17 @@ func (s *stream) refused(r *model.Resource, detail string) {
 	if s.srv.store.refuse(s.ses, j, !j.Bind) {
 		s.report()
 	}
+}
+
+// retried reports whether resp was another try of a listener whose address is
+// taken.
+func (s *stream) retried(resp *response) bool {
+	if len(resp.resources) != 1 || resp.typ != model.TypeListener {
+		return false
+	}
+	r := resp.resources[0]
+	rt := s.retries[r.Name]
+	return rt != nil && rt.hash == r.Hash
 }
 
 // bindFailed reports whether Envoy could not take a listener's address, which

@@ -126,7 +126,7 @@ func (g *gateway) wire(envoy proxy.Binary, socket string) {
 	g.source = file.New(file.Options{Dirs: g.o.dirs, Settle: g.o.fileSettle, StayInside: g.o.stayInside, Log: g.log, Now: time.Now})
 	compiler := compile.New(compile.Options{Kinds: kinds(), ScopedAbove: g.o.scopedAbove, Fleet: g.o.fleet, Prepare: g.certs.prepare, Now: time.Now})
 	g.pipeline = &pipeline{
-		compiler: compiler, store: g.store, board: g.board, locate: g.source.Locate,
+		compiler: compiler, store: g.store, board: g.board,
 		refused: make(chan struct{}, 1), asks: make(chan chan status.Generation), seen: map[model.ResourceName]compile.Refusal{},
 		log: g.log, metrics: newPipelineMetrics(g.registry), onSettings: g.takeSettings, verify: g.o.verify,
 		mail: g.certs.mail, onWants: g.certs.want, pairs: g.certs.pairs, onPairs: g.certs.show,
@@ -191,6 +191,7 @@ func (g *gateway) run(ctx context.Context) error {
 	group.Go(func() error { return ignoreClosed(g.server.Serve(g.xdsSocket)) })
 	group.Go(func() error { return ignoreClosed(admin.Serve(g.admin)) })
 	group.Go(func() error { return g.restarts(life) })
+	group.Go(func() error { return journal{g.board, g.source.Locate, g.log}.run(life) })
 	group.Go(func() error { return g.certs.run(life) })
 	group.Go(func() error {
 		defer end() // the last user of the others is gone

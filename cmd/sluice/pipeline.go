@@ -24,7 +24,6 @@ type pipeline struct {
 	compiler *compile.Compiler
 	store    *xds.Store
 	board    *status.Board
-	locate   func(obj model.Ref, field string) model.Place
 	log      *slog.Logger
 	metrics  *pipelineMetrics
 	// onSettings is told the settings in force after every change.
@@ -142,15 +141,13 @@ func (p *pipeline) take(batch []config.Step) {
 	res := p.compiler.Apply(batch...)
 	p.onPairs(res.Pairs)
 	compiled := time.Now()
-	p.board.Report(model.Report{By: "source", Problems: batch[len(batch)-1].Problems})
-	p.board.Report(res.Reports...)
+	p.board.Report(append(res.Reports, model.Report{By: "source", Problems: batch[len(batch)-1].Problems})...)
 	gen := p.store.Publish(res.Change)
 	p.latest = status.Generation(gen)
 	p.board.Publish(changeOf(p.latest, batch))
 	p.follow()
 	p.metrics.observe(compiled.Sub(start), res)
 	p.onSettings(p.compiler.Settings())
-	p.logProblems(batch[len(batch)-1].Problems, res.Reports)
 	p.log.Debug("published", "generation", gen, "upserts", len(res.Change.Upserts), "removals", len(res.Change.Removals),
 		"compiled", compiled.Sub(start), "published", time.Since(compiled))
 	p.taken++
@@ -180,7 +177,6 @@ func (p *pipeline) learn(facts []compile.Facts) {
 		p.board.Publish(status.Change{Generation: p.latest, At: start})
 	}
 	p.follow()
-	p.logProblems(nil, res.Reports)
 }
 
 // follow passes on what the compiler wants to know now.
@@ -232,7 +228,6 @@ func (p *pipeline) refuse() {
 	p.board.Report(res.Reports...)
 	p.latest = status.Generation(p.store.Publish(res.Change))
 	p.board.Publish(status.Change{Generation: p.latest, At: time.Now()})
-	p.logProblems(nil, res.Reports)
 }
 
 // changeOf sums up the objects of some steps; the last word on each counts.
@@ -256,34 +251,6 @@ func changeOf(gen status.Generation, batch []config.Step) status.Change {
 		}
 	}
 	return c
-}
-
-// logLimit bounds how many problems of one change are logged one by one.
-const logLimit = 20
-
-func (p *pipeline) logProblems(source []model.Problem, reports []model.Report) {
-	n := 0
-	say := func(problems []model.Problem) {
-		for _, pr := range problems {
-			if pr.Severity == model.SeverityNote {
-				continue // it is in the status
-			}
-			if n++; n > logLimit {
-				continue
-			}
-			if pr.Place == (model.Place{}) {
-				pr.Place = p.locate(pr.Object, pr.Field)
-			}
-			p.log.Warn("problem", "reason", pr.Reason, "detail", problemLine(pr))
-		}
-	}
-	say(source)
-	for _, r := range reports {
-		say(r.Problems)
-	}
-	if n > logLimit {
-		p.log.Warn("more problems; see sluice status", "count", n-logLimit)
-	}
 }
 
 func liveMessage(l status.Live) string {
