@@ -52,7 +52,7 @@ func (t *tree) visitFolder(b *batch, v visit, at trail) {
 		e = t.add(v.key)
 	}
 	known := e.isFolder && e.real == at.real && os.SameFile(e.info, at.info)
-	fresh := !known || v.force
+	fresh := !known || v.force || t.withheld(e)
 	if !fresh && !v.rescan {
 		return
 	}

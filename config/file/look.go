@@ -66,3 +66,24 @@ func (l *loop) answer() {
 func (t *tree) holds() bool {
 	return len(t.ledger.leaving) > 0 || t.ledger.fades()
 }
+
+// withheld reports whether a folder or something in it could not be read: what the
+// event that asks now is about may have given permission.
+func (t *tree) withheld(e *entry) bool {
+	fault := func(k key) bool {
+		r := t.ledger.faulty[k]
+		return r != nil && r.fault != nil
+	}
+	if len(t.ledger.faulty) == 0 {
+		return false // as nearly always
+	}
+	if fault(e.key) {
+		return true
+	}
+	for name := range e.children {
+		if fault(e.key.child(name)) {
+			return true
+		}
+	}
+	return false
+}
