@@ -1,6 +1,7 @@
 package status
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
@@ -139,5 +140,31 @@ func TestRemovedObjectIsGone(t *testing.T) {
 	b.Publish(Change{Generation: 2, Removals: []model.Ref{ref("a")}})
 	if s := b.Snapshot(); len(s.Objects) != 0 || s.Generation != 2 {
 		t.Errorf("objects %v at generation %d", s.Objects, s.Generation)
+	}
+}
+
+func TestOnlyTheWorstProblemsAreNamed(t *testing.T) {
+	b := NewBoard(time.Now, nil)
+	b.Publish(Change{Generation: 1, Objects: []Declared{{Ref: ref("a")}, {Ref: ref("b")}}})
+	many := func(object model.Ref, n int) (out []model.Problem) {
+		for i := range n {
+			p := problem(object, model.ReasonInvalidValue, model.SeverityWarning)
+			p.Field = fmt.Sprintf("%03d", i)
+			out = append(out, p)
+		}
+		out[n-1].Severity = model.SeverityError
+		return out
+	}
+	b.Report(model.Report{By: "x", Problems: many(ref("a"), maxProblems+1)}, model.Report{By: "y", Problems: many(ref("b"), maxProblems)},
+		model.Report{By: "z", Problems: many(model.Ref{Kind: "File", Name: "f"}, maxProblems+2)}, model.Report{By: "w", Problems: many(ref("a"), maxProblems+1)})
+	s := b.Snapshot()
+	for name, want := range map[string]int{"a": 1, "b": 0} {
+		o := objectNamed(t, s, name)
+		if len(o.Faults) != maxProblems || o.MoreProblems != want || o.Faults[maxProblems-1].Severity != model.SeverityError {
+			t.Errorf("%s has %d problems, %d more, the last %+v; want %d, %d more and the error", name, len(o.Faults), o.MoreProblems, o.Faults[len(o.Faults)-1], maxProblems, want)
+		}
+	}
+	if len(s.Problems) != maxProblems || s.MoreProblems != 2 {
+		t.Errorf("%d problems of files, %d more", len(s.Problems), s.MoreProblems)
 	}
 }

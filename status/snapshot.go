@@ -18,6 +18,8 @@ type Snapshot struct {
 	Proxies  []ProxyStatus   `json:"proxies"`
 	Objects  []ObjectStatus  `json:"objects"`
 	Problems []ProblemStatus `json:"problems"` // of no object: files, proxies
+	// MoreProblems counts those that Problems leaves out.
+	MoreProblems int `json:"moreProblems,omitempty"`
 }
 
 // ProxyStatus is one proxy.
@@ -43,7 +45,12 @@ type ObjectStatus struct {
 	Since  *time.Time      `json:"since,omitempty"`
 	TookMS float64         `json:"tookMs,omitempty"`
 	Faults []ProblemStatus `json:"problems,omitempty"`
+	// MoreProblems counts those that are left out, none worse than those named.
+	MoreProblems int `json:"moreProblems,omitempty"`
 }
+
+// maxProblems is how many problems of one object, file or proxy are named.
+const maxProblems = 20
 
 // ProblemStatus is one problem.
 type ProblemStatus struct {
@@ -72,13 +79,16 @@ func (b *Board) Snapshot() Snapshot {
 		refs = append(refs, r)
 	}
 	slices.SortFunc(refs, model.Ref.Compare)
-	refused := b.refused()
+	refused, problems := b.refused(), b.problems()
 	for _, r := range refs {
-		s.Objects = append(s.Objects, b.objectStatus(r, refused[r]))
+		o := b.objectStatus(r, refused[r])
+		o.Faults, o.MoreProblems = worst(problems[r])
+		s.Objects = append(s.Objects, o)
 	}
-	for ref := range b.by {
+	for ref, of := range problems {
 		if b.objects[ref] == nil {
-			s.Problems = append(s.Problems, b.problemsOf(ref)...)
+			named, more := worst(of)
+			s.Problems, s.MoreProblems = append(s.Problems, named...), s.MoreProblems+more
 		}
 	}
 	slices.SortFunc(s.Problems, compareProblemStatus)
@@ -113,7 +123,7 @@ func (b *Board) objectStatus(ref model.Ref, refused map[string]bool) ObjectStatu
 	o := b.objects[ref]
 	s := ObjectStatus{
 		Group: ref.Group, Kind: ref.Kind, Namespace: ref.Namespace, Name: ref.Name,
-		Hash: HashString(o.hash), Generation: o.generation, Live: b.liveOn(o, refused), Of: len(b.proxies), Faults: b.problemsOf(ref),
+		Hash: HashString(o.hash), Generation: o.generation, Live: b.liveOn(o, refused), Of: len(b.proxies),
 	}
 	if !o.live.IsZero() {
 		since := o.live
@@ -134,26 +144,35 @@ func (b *Board) liveOn(o *object, refused map[string]bool) int {
 	return n
 }
 
-// problemsOf returns what all reporters say of an object, sorted, each once.
-func (b *Board) problemsOf(ref model.Ref) []ProblemStatus {
-	var all []model.Problem
-	for by := range b.by[ref] {
-		for _, p := range b.reports[by] {
-			if p.Object == ref {
-				all = append(all, p)
-			}
+// problems returns what all reporters say, by object.
+func (b *Board) problems() map[model.Ref][]model.Problem {
+	out := map[model.Ref][]model.Problem{}
+	for _, problems := range b.reports {
+		for _, p := range problems {
+			out[p.Object] = append(out[p.Object], p)
 		}
 	}
+	return out
+}
+
+// worst returns the problems to name, sorted, each once, and how many more there
+// are. It sorts the argument.
+func worst(all []model.Problem) (named []ProblemStatus, more int) {
 	slices.SortFunc(all, model.Problem.Compare)
 	all = slices.Compact(all)
-	out := make([]ProblemStatus, len(all))
+	if more = len(all) - maxProblems; more > 0 {
+		slices.SortStableFunc(all, func(a, b model.Problem) int { return cmp.Compare(weight(a.Severity), weight(b.Severity)) })
+		all = all[:maxProblems]
+		slices.SortFunc(all, model.Problem.Compare)
+	}
+	named = make([]ProblemStatus, len(all))
 	for i, p := range all {
-		out[i] = ProblemStatus{
+		named[i] = ProblemStatus{
 			Field: p.Field, Reason: p.Reason, Severity: p.Severity, Message: p.Message,
 			File: p.Place.File, Line: p.Place.Line,
 		}
 	}
-	return out
+	return named, max(more, 0)
 }
 
 func compareProblemStatus(a, b ProblemStatus) int {

@@ -68,7 +68,7 @@ func writeTable(w io.Writer, doc statusDocument, wide bool) error {
 		if o.Since != nil {
 			took = fmt.Sprintf("%.1fms", o.TookMS)
 		}
-		row := fmt.Sprintf("%s\t%s\t%s\t%d/%d\t%s\t%s\t%s", o.Kind, o.Namespace, o.Name, o.Live, o.Of, took, age(o.Since, now), countFaults(o.Faults))
+		row := fmt.Sprintf("%s\t%s\t%s\t%d/%d\t%s\t%s\t%s", o.Kind, o.Namespace, o.Name, o.Live, o.Of, took, age(o.Since, now), countFaults(len(o.Faults)+o.MoreProblems))
 		if wide {
 			row += fmt.Sprintf("\t%d\t%s", o.Generation, o.Path)
 		}
@@ -81,49 +81,55 @@ func writeTable(w io.Writer, doc statusDocument, wide bool) error {
 	return nil
 }
 
-func countFaults(faults []status.ProblemStatus) string {
-	if len(faults) == 0 {
+func countFaults(n int) string {
+	if n == 0 {
 		return "-"
 	}
-	return fmt.Sprint(len(faults))
+	return fmt.Sprint(n)
 }
 
 // writeFaults prints every problem below the table.
 func writeFaults(w io.Writer, doc statusDocument) {
-	first := true
-	say := func(object string, f status.ProblemStatus) {
-		if first {
-			fmt.Fprintln(w)
-			first = false
-		}
-		var parts []string
-		if f.File != "" {
-			at := f.File
-			if f.Line > 0 {
-				at += fmt.Sprintf(":%d", f.Line)
-			}
-			parts = append(parts, at)
-		}
-		for _, p := range []string{object, f.Field, f.Message} {
-			if p != "" {
-				parts = append(parts, p)
-			}
-		}
-		fmt.Fprintf(w, "%s %s\n", f.Severity, strings.Join(parts, ": "))
-	}
+	var b strings.Builder
 	for _, f := range doc.Problems {
-		say("", f)
+		writeFault(&b, "", f)
 	}
 	for _, o := range doc.Objects {
 		for _, f := range o.Faults {
-			say(o.ref().String(), f)
+			writeFault(&b, o.ref().String(), f)
 		}
+		if o.MoreProblems > 0 {
+			fmt.Fprintf(&b, "%s: %d more problems\n", o.ref(), o.MoreProblems)
+		}
+	}
+	if doc.MoreProblems > 0 {
+		fmt.Fprintf(&b, "%d more problems of files and proxies\n", doc.MoreProblems)
 	}
 	for _, c := range doc.Certificates {
 		if c.Error != "" {
-			say("", status.ProblemStatus{Severity: model.SeverityWarning, Message: fmt.Sprintf("certificate of %s: %s; next try %s", c.Host, c.Error, until(c.NextTry, time.Now()))})
+			writeFault(&b, "", status.ProblemStatus{Severity: model.SeverityWarning, Message: fmt.Sprintf("certificate of %s: %s; next try %s", c.Host, c.Error, until(c.NextTry, time.Now()))})
 		}
 	}
+	if b.Len() > 0 {
+		fmt.Fprint(w, "\n", b.String())
+	}
+}
+
+func writeFault(w io.Writer, object string, f status.ProblemStatus) {
+	var parts []string
+	if f.File != "" {
+		at := f.File
+		if f.Line > 0 {
+			at += fmt.Sprintf(":%d", f.Line)
+		}
+		parts = append(parts, at)
+	}
+	for _, p := range []string{object, f.Field, f.Message} {
+		if p != "" {
+			parts = append(parts, p)
+		}
+	}
+	fmt.Fprintf(w, "%s %s\n", f.Severity, strings.Join(parts, ": "))
 }
 
 func orNone(s string) string {
