@@ -85,12 +85,20 @@ func Handler(s Sources) http.Handler {
 		mux.HandleFunc("GET /debug/pprof/symbol", pprof.Symbol)
 	}
 	// Pages of others, open in a browser on this machine, must not act here.
-	return http.NewCrossOriginProtection().Handler(mux)
+	origin := http.NewCrossOriginProtection()
+	origin.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		http.Error(w, "a page of another site must not act here", http.StatusForbidden)
+	}))
+	return origin.Handler(mux)
 }
+
+// actMost bounds an action; an order of a certificate may wait for those of peers.
+const actMost = 20 * time.Minute
 
 // act does something about the host in the path.
 func act(do func(context.Context, string) error) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
+		patient(w, actMost)
 		if err := do(r.Context(), r.PathValue("host")); err != nil {
 			http.Error(w, err.Error(), http.StatusConflict)
 			return
@@ -122,6 +130,7 @@ func (s Sources) wait(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
+	patient(w, most+exchangeTimeout)
 	ctx, cancel := context.WithTimeout(r.Context(), most)
 	defer cancel()
 	answer, err := s.Wait(ctx, r.URL.Query()["dir"])

@@ -43,7 +43,7 @@ type gateway struct {
 	certs      *certificates
 	server     *grpc.Server
 	xdsSocket  net.Listener
-	admin      net.Listener
+	admin      adminAccess
 	envoy      string              // path of the binary
 	settings   chan model.Settings // the latest
 	stopping   atomic.Bool         // the end was asked for
@@ -93,18 +93,9 @@ func newGateway(ctx context.Context, o runOptions) (*gateway, error) {
 	if err != nil {
 		return nil, err
 	}
-	if g.admin, err = listenAdmin(o.admin); err != nil {
-		return nil, err
-	}
-	if err := os.MkdirAll(o.dataDir, 0o700); err != nil {
-		return nil, fmt.Errorf("make data directory: %w; name another with --data-dir", err)
-	}
 	socket := filepath.Join(o.dataDir, "xds.sock")
-	if len(socket) > longestSocket {
-		return nil, fmt.Errorf("data directory %s: its path is too long for unix sockets; choose a shorter one with --data-dir", o.dataDir)
-	}
-	if g.xdsSocket, err = xds.ListenUnix(socket); err != nil {
-		return nil, fmt.Errorf("use data directory %s: %w; if another sluice uses it, name another with --data-dir", o.dataDir, err)
+	if err := g.listen(socket); err != nil {
+		return nil, err
 	}
 	if g.certs, err = newCertificates(certificateOptions{dataDir: o.dataDir, ticketDir: o.ticketDir, acme: o.acme, askURL: o.askURL, registerer: g.registry, log: o.log}); err != nil {
 		return nil, err
@@ -112,6 +103,28 @@ func newGateway(ctx context.Context, o runOptions) (*gateway, error) {
 	g.o.fleet.ACME = fleetACME(o.acme, o.askURL, g.certs.acme.HTTPAddress(), g.certs.acme.TLSALPNAddress())
 	g.wire(envoy, socket)
 	return g, nil
+}
+
+// listen takes the addresses that Sluice itself needs.
+func (g *gateway) listen(socket string) (err error) {
+	dir := g.o.dataDir
+	if g.admin.tcp, err = listenAdmin(g.o.admin); err != nil {
+		return err
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return fmt.Errorf("make data directory: %w; name another with --data-dir", err)
+	}
+	if max(len(socket), len(adminSocket(dir))) > longestSocket {
+		return fmt.Errorf("data directory %s: its path is too long for unix sockets; choose a shorter one with --data-dir", dir)
+	}
+	if g.xdsSocket, err = xds.ListenUnix(socket); err != nil {
+		return fmt.Errorf("use data directory %s: %w; if another sluice uses it, name another with --data-dir", dir, err)
+	}
+	if g.admin.unix, err = xds.ListenUnix(adminSocket(dir)); err != nil {
+		return fmt.Errorf("use data directory %s: %w; if another sluice uses it, name another with --data-dir", dir, err)
+	}
+	g.admin.token, err = adminToken(dir)
+	return err
 }
 
 // longestSocket is what the kernel takes for the path of a unix socket.
@@ -185,11 +198,12 @@ func (g *gateway) run(ctx context.Context) error {
 	context.AfterFunc(life, stop) // a part that breaks stops Envoy too
 
 	steps := make(chan config.Step)
-	admin := &http.Server{Handler: g.console(), ReadHeaderTimeout: 10 * time.Second}
+	admin := console.NewServer(g.console())
 	group.Go(func() error { return g.source.Run(life, steps) })
 	group.Go(func() error { return g.pipeline.run(life, steps) })
 	group.Go(func() error { return ignoreClosed(g.server.Serve(g.xdsSocket)) })
-	group.Go(func() error { return ignoreClosed(admin.Serve(g.admin)) })
+	group.Go(func() error { return ignoreClosed(admin.Serve(console.Limit(g.admin.tcp))) })
+	group.Go(func() error { return ignoreClosed(admin.Serve(g.admin.unix)) })
 	group.Go(func() error { return g.restarts(life) })
 	group.Go(func() error { return journal{g.board, g.source.Locate, g.log}.run(life) })
 	group.Go(func() error { return g.certs.run(life) })
@@ -202,7 +216,7 @@ func (g *gateway) run(ctx context.Context) error {
 		g.server.Stop()
 		return admin.Close()
 	})
-	g.log.Info("admin api", "address", g.admin.Addr().String())
+	g.log.Info("admin api", "address", g.admin.tcp.Addr().String(), "socket", g.admin.unix.Addr().String())
 	context.AfterFunc(ctx, func() {
 		g.stopping.Store(true)
 		g.log.Info("stopping; what is under way ends first")
@@ -280,7 +294,7 @@ func (g *gateway) restarts(ctx context.Context) error {
 
 // console wires the admin API.
 func (g *gateway) console() http.Handler {
-	return console.Handler(console.Sources{
+	return g.admin.access(g.o).Guard(console.Handler(console.Sources{
 		Ready:     g.ready,
 		Status:    func() any { return g.status() },
 		Wait:      func(ctx context.Context, dirs []string) (any, error) { return g.await(ctx, dirs) },
@@ -291,7 +305,7 @@ func (g *gateway) console() http.Handler {
 		Certificates: func() any { return g.certs.documents() },
 		Renew:        g.certs.acme.Renew, Revoke: g.certs.acme.Revoke,
 		Profiling: g.o.pprof, Log: g.log,
-	})
+	}))
 }
 
 func (g *gateway) status() statusDocument {

@@ -28,6 +28,7 @@ type runOptions struct {
 	dirs        []string
 	envoy       string
 	admin       string
+	adminHosts  []string
 	dataDir     string
 	drainTime   time.Duration
 	drainMin    time.Duration
@@ -58,6 +59,7 @@ func runCommand() *cli.Command {
 		Flags: append([]cli.Flag{
 			&cli.StringFlag{Name: "envoy", Usage: "`PATH` of the Envoy to run; else $SLUICE_ENVOY, else the one on $PATH"},
 			&cli.StringFlag{Name: "admin", Value: defaultAdmin, EnvVars: []string{"SLUICE_ADMIN"}, Usage: "`ADDR` of the admin API"},
+			&cli.StringSliceFlag{Name: "admin-host", EnvVars: []string{"SLUICE_ADMIN_HOST"}, Usage: "`NAME` by which the admin API is asked, besides its address and localhost; may be given several times"},
 			&cli.StringFlag{Name: "data-dir", EnvVars: []string{"SLUICE_DATA_DIR"}, Usage: "`DIR` for what must survive a restart (default: in the user's state directory)"},
 			&cli.DurationFlag{Name: "drain-time", Usage: "how long connections may finish when Envoy stops or is replaced (default: the setting drainTimeout)"},
 			&cli.DurationFlag{Name: "drain-min", EnvVars: []string{"SLUICE_DRAIN_MIN"}, Usage: "how long to serve on as before after SIGTERM, while /readyz says 503, for balancers to notice; 5s where they ask for readiness"},
@@ -87,8 +89,10 @@ func runCommand() *cli.Command {
 
 func runOptionsOf(c *cli.Context) (runOptions, error) {
 	o := runOptions{
-		dirs: c.Args().Slice(), envoy: c.String("envoy"), admin: c.String("admin"), dataDir: c.String("data-dir"),
-		drainTime: c.Duration("drain-time"), drainMin: c.Duration("drain-min"), fileSettle: c.Duration("file-settle"), stayInside: c.Bool("stay-inside"), concurrency: c.Int("concurrency"), scopedAbove: c.Int("scoped-above"),
+		dirs: c.Args().Slice(), envoy: c.String("envoy"), dataDir: c.String("data-dir"),
+		admin: c.String("admin"), adminHosts: c.StringSlice("admin-host"),
+		drainTime: c.Duration("drain-time"), drainMin: c.Duration("drain-min"), fileSettle: c.Duration("file-settle"), stayInside: c.Bool("stay-inside"),
+		concurrency: c.Int("concurrency"), scopedAbove: c.Int("scoped-above"),
 		keepEnvoy: c.Bool("keep-envoy"), hugePages: c.Bool("huge-pages"), verify: c.Bool("verify"), pprof: c.Bool("pprof"),
 	}
 	if len(o.dirs) == 0 {

@@ -1,10 +1,12 @@
 package e2e
 
 import (
+	"io"
 	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/sluicegw/sluice/test/envoytest"
@@ -40,14 +42,79 @@ func TestAdminAPI(t *testing.T) {
 			t.Errorf("%s answers %d %v, want %d and %q:\n%.2000s", c.path, code, err, c.code, c.words, body)
 		}
 	}
-	resp, err := http.Post("http://"+w.admin+"/config", "text/plain", nil)
+	for host, want := range map[string]int{"evil.test": 403, "evil.test:9900": 403, "localhost": 200, "[::1]:1": 200} {
+		if code, body, err := fetch("http://"+w.admin+"/status", host); err != nil || code != want {
+			t.Errorf("as %s it answers %d %v, want %d: %.200s", host, code, err, want, body)
+		}
+	}
+}
+
+// Who only reaches the address may look and not act; who owns the socket, or
+// knows the token, may.
+func TestAdminActions(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, shopFiles(t)).run()
+	token, err := os.ReadFile(filepath.Join(w.data, "admin.token"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	resp.Body.Close()
-	if resp.StatusCode != http.StatusMethodNotAllowed {
-		t.Errorf("POST /config answers %s", resp.Status)
+	for name, mode := range map[string]os.FileMode{"admin.token": 0o600, "admin.sock": 0o600 | os.ModeSocket} {
+		if st, err := os.Stat(filepath.Join(w.data, name)); err != nil || st.Mode() != mode {
+			t.Errorf("%s: %v %v, want %v", name, st, err, mode)
+		}
 	}
+	for _, c := range []struct {
+		token string
+		code  int
+		word  string
+	}{
+		{"", http.StatusUnauthorized, w.data},
+		{"Bearer x", http.StatusUnauthorized, w.data},
+		{"Bearer " + strings.TrimSpace(string(token)), http.StatusConflict, "shop.test"},
+	} {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://"+w.admin+"/certificates/shop.test/renew", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("Authorization", c.token)
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, err := io.ReadAll(resp.Body)
+		resp.Body.Close()
+		if err != nil || resp.StatusCode != c.code || !strings.Contains(string(body), c.word) {
+			t.Errorf("with token %q: %s %s %v, want %d and %q", c.token, resp.Status, body, err, c.code, c.word)
+		}
+	}
+	const refused = "401"
+	renew := []string{"certificates", "renew", "shop.test"}
+	said := func(where string, allowed bool, args ...string) {
+		t.Helper()
+		if code, out := w.sluice(args...); code != 1 || strings.Contains(out, refused) == allowed || !strings.Contains(out, "shop.test") && allowed {
+			t.Errorf("%s: exit %d: %s", where, code, out)
+		}
+	}
+	said("the socket is found", true, renew...)
+	said("the socket is named", true, append(renew[:2:2], "--admin", "unix:"+w.data+"/admin.sock", "shop.test")...)
+	other := newWorld(t, shopFiles(t)).run()
+	data := w.data
+	w.data = other.data
+	said("the socket of another gateway is not taken", false, renew...)
+	w.data = data
+	if code, out := w.sluice("status", "--admin", "unix:"+w.data+"/none.sock"); code != 1 || !strings.Contains(out, "no sluice answers") {
+		t.Errorf("a socket that is not there: exit %d: %s", code, out)
+	}
+	if _, out := w.sluice("status", "--admin", "unix:/"+strings.Repeat("x", 120)); !strings.Contains(out, "too long") {
+		t.Errorf("a path that is too long: %s", out)
+	}
+	// A process that is killed leaves its socket.
+	w.stop(syscall.SIGKILL)
+	if code, out := w.sluice("status"); code != 1 || !strings.Contains(out, "no sluice answers") {
+		t.Errorf("after the kill: exit %d: %s", code, out)
+	}
+	w.run()
+	said("after a kill", true, renew...)
 }
 
 // Secrets are kept but never shown.

@@ -254,7 +254,7 @@ func (w *world) sluice(args ...string) (code int, out string) {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, binary(), args...)
-	cmd.Env = append(os.Environ(), "SLUICE_ADMIN="+w.admin)
+	cmd.Env = append(os.Environ(), "SLUICE_ADMIN="+w.admin, "SLUICE_DATA_DIR="+w.data)
 	b, err := cmd.CombinedOutput()
 	if err != nil && cmd.ProcessState == nil {
 		w.t.Fatal(err)
