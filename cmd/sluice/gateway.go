@@ -82,12 +82,8 @@ func settled() {
 func newGateway(ctx context.Context, o runOptions) (*gateway, error) {
 	g := &gateway{o: o, log: o.log, registry: prometheus.NewRegistry(), settings: make(chan model.Settings, 1)}
 	g.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	for _, d := range o.dirs {
-		if st, err := os.Stat(d); err != nil {
-			return nil, fmt.Errorf("read folder %s: %w", d, err)
-		} else if !st.IsDir() {
-			return nil, fmt.Errorf("read folder %s: it is a file; name the folder that holds it", d)
-		}
+	if err := o.checkDirs(); err != nil {
+		return nil, err
 	}
 	envoy, err := findEnvoy(ctx, o.envoy)
 	if err != nil {
@@ -136,7 +132,10 @@ func (g *gateway) wire(envoy proxy.Binary, socket string) {
 	g.store = xds.NewStore()
 	g.certs.decline = g.store.Decline
 	g.board = status.NewBoard(time.Now, g.announce, localNode)
-	g.source = file.New(file.Options{Dirs: g.o.dirs, Settle: g.o.fileSettle, StayInside: g.o.stayInside, Log: g.log, Now: time.Now})
+	g.source = file.New(file.Options{
+		Dirs: g.o.dirs, Settle: g.o.fileSettle, StayInside: g.o.stayInside, AllowEmpty: g.o.allowEmpty,
+		Keep: g.o.keepDir(), Log: g.log, Now: time.Now,
+	})
 	compiler := compile.New(compile.Options{Kinds: kinds(), ScopedAbove: g.o.scopedAbove, Fleet: g.o.fleet, Prepare: g.certs.prepare, Now: time.Now})
 	g.pipeline = &pipeline{
 		compiler: compiler, store: g.store, board: g.board,

@@ -10,6 +10,7 @@ func (g *gateway) obstacles() []func() string {
 		g.drains,
 		g.supervisor.Obstacle,
 		g.unloaded,
+		g.source.Obstacle,
 	}
 }
 

@@ -15,6 +15,7 @@ import (
 
 	"github.com/sluicegw/sluice/compile"
 	"github.com/sluicegw/sluice/config/file"
+	"github.com/sluicegw/sluice/config/file/keep"
 	"github.com/sluicegw/sluice/model"
 	"github.com/sluicegw/sluice/proxy"
 	"github.com/sluicegw/sluice/tls/acme"
@@ -34,6 +35,7 @@ type runOptions struct {
 	drainMin    time.Duration
 	fileSettle  time.Duration
 	stayInside  bool
+	allowEmpty  bool
 	concurrency int
 	scopedAbove int
 	fleet       compile.Fleet
@@ -64,6 +66,7 @@ func runCommand() *cli.Command {
 			&cli.DurationFlag{Name: "drain-time", Usage: "how long connections may finish when Envoy stops or is replaced (default: the setting drainTimeout)"},
 			&cli.DurationFlag{Name: "drain-min", EnvVars: []string{"SLUICE_DRAIN_MIN"}, Usage: "how long to serve on as before after SIGTERM, while /readyz says 503, for balancers to notice; 5s where they ask for readiness"},
 			&cli.DurationFlag{Name: "file-settle", Value: file.DefaultSettle, EnvVars: []string{"SLUICE_FILE_SETTLE"}, Usage: "how long a file that is written in place must have been still before what it no longer holds is removed"},
+			&cli.BoolFlag{Name: "allow-empty", EnvVars: []string{"SLUICE_ALLOW_EMPTY"}, Usage: "take a folder that is empty after a restart, or after it was gone, for what it is at once"},
 			&cli.IntFlag{Name: "concurrency", Usage: "worker threads of Envoy; 0 leaves it to Envoy"},
 			scopedAboveFlag(),
 			stayInsideFlag(),
@@ -91,7 +94,8 @@ func runOptionsOf(c *cli.Context) (runOptions, error) {
 	o := runOptions{
 		dirs: c.Args().Slice(), envoy: c.String("envoy"), dataDir: c.String("data-dir"),
 		admin: c.String("admin"), adminHosts: c.StringSlice("admin-host"),
-		drainTime: c.Duration("drain-time"), drainMin: c.Duration("drain-min"), fileSettle: c.Duration("file-settle"), stayInside: c.Bool("stay-inside"),
+		drainTime: c.Duration("drain-time"), drainMin: c.Duration("drain-min"), fileSettle: c.Duration("file-settle"),
+		stayInside: c.Bool("stay-inside"), allowEmpty: c.Bool("allow-empty"),
 		concurrency: c.Int("concurrency"), scopedAbove: c.Int("scoped-above"),
 		keepEnvoy: c.Bool("keep-envoy"), hugePages: c.Bool("huge-pages"), verify: c.Bool("verify"), pprof: c.Bool("pprof"),
 	}
@@ -162,6 +166,24 @@ func listenAdmin(addr string) (net.Listener, error) {
 		return nil, fmt.Errorf("listen on admin address %s: %w", addr, err)
 	}
 	return l, nil
+}
+
+// keepDir is where the objects of the folders outlive the process.
+func (o runOptions) keepDir() string { return filepath.Join(o.dataDir, "objects") }
+
+// checkDirs finds arguments that are none, for who mistyped one. A folder that
+// was served before may be missing: what it held is kept.
+func (o runOptions) checkDirs() error {
+	for i, d := range o.dirs {
+		st, err := os.Stat(d)
+		switch {
+		case err != nil && !keep.Holds(o.keepDir(), absolute(o.dirs)[i]):
+			return fmt.Errorf("read folder %s: %w", d, err)
+		case err == nil && !st.IsDir():
+			return fmt.Errorf("read folder %s: it is a file; name the folder that holds it", d)
+		}
+	}
+	return nil
 }
 
 // absolute returns dirs as absolute paths, for clients with another working

@@ -37,6 +37,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/sluicegw/sluice/config"
+	"github.com/sluicegw/sluice/config/file/keep"
 )
 
 const (
@@ -47,6 +48,10 @@ const (
 
 	// DefaultSettle is the default of [Options.Settle].
 	DefaultSettle = 2 * time.Second
+
+	// EmptySettle is how long a folder argument has to be empty before that
+	// counts, when it held something and was gone, or before a restart.
+	EmptySettle = 30 * time.Second
 
 	defaultRescan   = 10 * time.Second
 	defaultMaxBytes = 32 << 20
@@ -67,6 +72,11 @@ type Options struct {
 	Settle time.Duration
 	// StayInside follows no link that leads out of the folder below which it lies.
 	StayInside bool
+	// Keep is a folder in which the last good versions outlive the process, for a
+	// start while the folders cannot be read; "" keeps nothing.
+	Keep string
+	// AllowEmpty takes an empty folder for what it is at once; see [EmptySettle].
+	AllowEmpty bool
 	// Log takes what concerns the machine; nil discards it.
 	Log *slog.Logger
 	// Now is the clock; nil means time.Now. It must not stand still.
@@ -81,6 +91,7 @@ type Source struct {
 	reader *reader
 	hold   time.Duration // removalHold, longer in tests
 	names  int           // maxNames, less in tests
+	empty  time.Duration // EmptySettle, or 0 to allow it
 	looks  chan chan struct{}
 
 	mu      sync.Mutex // guards ledger, what it holds, and located
@@ -105,14 +116,20 @@ func New(opts Options) *Source {
 	if opts.MaxFileBytes <= 0 {
 		opts.MaxFileBytes = defaultMaxBytes
 	}
-	return &Source{
+	s := &Source{
 		opts:   opts,
 		reader: &reader{maxBytes: opts.MaxFileBytes, now: opts.Now},
 		hold:   removalHold,
 		names:  maxNames,
 		looks:  make(chan chan struct{}),
 		ledger: newLedger(waits{removalHold, opts.Settle}),
+		empty:  EmptySettle,
 	}
+	if opts.AllowEmpty {
+		s.empty = 0
+	}
+	s.ledger.unlisted = opts.Dirs
+	return s
 }
 
 // Load reads the folders once; see [Source.Load].
@@ -148,7 +165,7 @@ func (s *Source) Load() (config.Step, error) {
 func (s *Source) tree(w *watcher) (*tree, error) {
 	t := &tree{
 		entries: map[key]*entry{}, folders: interest{}, names: interest{}, returned: map[*root]*homecome{},
-		watch: w, read: s.reader, log: s.opts.Log, mu: &s.mu, inside: s.opts.StayInside,
+		watch: w, read: s.reader, log: s.opts.Log, mu: &s.mu, inside: s.opts.StayInside, empty: s.empty,
 		homes: homes{owner: map[identity]*entry{}, others: map[identity]map[key]bool{}},
 	}
 	for i, dir := range s.opts.Dirs {
@@ -161,6 +178,7 @@ func (s *Source) tree(w *watcher) (*tree, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.ledger = newLedger(waits{s.hold, s.opts.Settle})
+	s.ledger.unlisted = s.opts.Dirs
 	t.ledger = s.ledger
 	return t, nil
 }
@@ -177,6 +195,10 @@ func (s *Source) Run(ctx context.Context, steps chan<- config.Step) error {
 		return err
 	}
 	l := loop{Source: s, tree: t, timer: time.NewTimer(time.Hour)}
+	var past []keep.File
+	l.saver, past = s.openSaver()
+	defer l.saver.close()
+	strange := t.recall(past)
 	l.timer.Stop()
 	defer l.timer.Stop()
 	rescan := time.NewTicker(s.opts.Rescan)
@@ -188,6 +210,7 @@ func (s *Source) Run(ctx context.Context, steps chan<- config.Step) error {
 	if ctx.Err() != nil {
 		return nil // it may have seen only a part
 	}
+	l.saver.put(strange)
 	for {
 		l.answer()
 		var out chan<- config.Step
@@ -230,6 +253,7 @@ type loop struct {
 	first time.Time   // when the first of those that leave vanished
 	leave time.Time   // when they are removed; zero when there are none
 	looks []*look     // calls to answer
+	saver *saver
 }
 
 // roundLimit bounds how often a step is put off for events that came while its
@@ -303,6 +327,19 @@ func (l *loop) changes(do func()) {
 		l.leave = now.Add(l.hold)
 	}
 	l.wind(now)
+	l.save()
+}
+
+// save has the good versions kept that changed.
+func (l *loop) save() {
+	var files []keep.File
+	for k := range l.ledger.unsaved {
+		if l.saver != nil {
+			files = append(files, l.ledger.saved(k))
+		}
+	}
+	clear(l.ledger.unsaved)
+	l.saver.put(files)
 }
 
 // wind sets the timer for the next of what is due.

@@ -67,6 +67,7 @@ func (t *tree) visitFolder(b *batch, v visit, at trail) {
 		}
 		return
 	}
+	e.listed = true
 	t.bounded(e, listed.rest)
 	next := &b.queue
 	if v.rescan && !fresh && t.returned[v.key.root] == nil {
@@ -237,7 +238,7 @@ func (t *tree) bounded(e *entry, rest bool) {
 	switch {
 	case rest:
 		t.fail(e, fmt.Sprintf("there are more than %d names here, or below %s, and those that came last are not read; take away what is no configuration", e.key.root.limit, e.key.root.dir))
-	case t.returned[e.key.root] == nil:
+	case e.key.rel != "" || !t.returned[e.key.root].doubtful():
 		t.tell(func(l *ledger) { l.recover(e.key) })
 	}
 }

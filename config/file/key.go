@@ -17,9 +17,10 @@ type root struct {
 	dir   string // as given
 	abs   string // absolute
 
-	limit   int // of names and pending
-	names   int // files, folders and links below it that are followed
-	pending int // that were listed and not yet looked at
+	listed  bool // it was, once
+	limit   int  // of names and pending
+	names   int  // files, folders and links below it that are followed
+	pending int  // that were listed and not yet looked at
 }
 
 // key is one file or folder as it is reached below an argument: "" is the

@@ -29,6 +29,10 @@ type ledger struct {
 	// unsettled are the files whose newest version becomes good by itself.
 	unsettled map[key]*record
 	waits     waits
+	unsaved   map[key]bool    // files whose good version changed
+	unlisted  []string        // arguments that were not listed since the start
+	lost      []model.Problem // of what an earlier run kept, until all are listed
+	standing  []model.Problem // that nothing will be kept
 	shown     []model.Problem // problems the receiver has
 	started   bool            // the receiver has had a first step
 	since     time.Time       // when the oldest unsent change was noticed
@@ -38,6 +42,7 @@ type ledger struct {
 type record struct {
 	key key
 	versions
+	recalled bool            // objects are those of an earlier run
 	due      time.Time       // when the newest version is good; zero while nothing can be said
 	problems []model.Problem // of the version last read
 	fault    *model.Problem  // why the newest version could not be read
@@ -85,6 +90,7 @@ func newLedger(w waits) *ledger {
 
 		unsettled: map[key]*record{},
 		waits:     w,
+		unsaved:   map[key]bool{},
 	}
 }
 
@@ -115,6 +121,10 @@ func (l *ledger) put(in *reading) {
 		l.replace(r, r.then(in.content))
 	}
 	l.touched(r, in)
+	if r.recalled && r.young && !r.broken && in.settled() {
+		l.mature(r) // it changed while nobody looked, and that is long ago
+	}
+	r.recalled = false
 	l.mark(r)
 }
 
@@ -219,7 +229,16 @@ func (l *ledger) replace(r *record, now versions) {
 	for i := range r.objects {
 		l.drop(r, r.objects[i].Ref, touched)
 	}
+	l.claim(r, now, touched)
+}
+
+// claim gives a file without claims what counts of it. touched are the objects
+// that it had claims on, and since when.
+func (l *ledger) claim(r *record, now versions, touched map[model.Ref]uint64) {
 	r.versions = now
+	if !now.young {
+		l.unsaved[r.key] = true
+	}
 	for i := range r.objects {
 		ref := r.objects[i].Ref
 		if touched[ref] == 0 {
@@ -300,7 +319,7 @@ func (l *ledger) sent(st config.Step) {
 
 // problems returns every problem there is, by file and line.
 func (l *ledger) problems() []model.Problem {
-	var out []model.Problem
+	out := slices.Concat(l.lost, l.standing)
 	for _, r := range l.faulty {
 		if r.fault != nil {
 			out = append(out, *r.fault)

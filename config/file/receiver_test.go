@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -25,6 +26,7 @@ const hold = time.Second
 type receiver struct {
 	t        *testing.T
 	src      *Source
+	stop     func() // ends the source
 	steps    chan config.Step
 	have     map[string]string // object → its value of "v"
 	seen     map[string]uint64 // object → its [model.Meta.Seen]
@@ -54,15 +56,19 @@ func receive(t *testing.T, src *Source) *receiver {
 		have: map[string]string{}, seen: map[string]uint64{}, served: map[string][]string{},
 	}
 	r.src.hold = hold
+	if r.src.empty > 0 {
+		r.src.empty = removalHold
+	}
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- r.src.Run(ctx, r.steps) }()
-	t.Cleanup(func() {
+	r.stop = sync.OnceFunc(func() {
 		cancel()
 		if err := <-done; err != nil {
 			t.Errorf("run: %v", err)
 		}
 	})
+	t.Cleanup(r.stop)
 	r.take()
 	return r
 }

@@ -30,6 +30,7 @@ type tree struct {
 	log      *slog.Logger
 	homes    homes
 	inside   bool                // see [Options.StayInside]
+	empty    time.Duration       // how long an argument has to be empty to count; see [homecome]
 	later    []visit             // what is still to be looked at, slice by slice
 	rescans  int                 // that have begun
 	returned map[*root]*homecome // arguments that were gone and are back
@@ -40,6 +41,7 @@ type entry struct {
 	key      key
 	parent   *entry
 	isFolder bool
+	listed   bool // its names were read
 	real     string
 	// info is the folder, or the file as it was last read; nil asks to read.
 	info     fs.FileInfo
@@ -49,11 +51,15 @@ type entry struct {
 	watched  []string
 }
 
-// homecome is the state of an argument that was gone and is back.
+// homecome is the state of an argument that was gone and is back, or that is
+// looked at for the first time after a restart.
 type homecome struct {
 	empty     time.Time // since when nothing is in it
 	confirmed bool      // a later rescan found it so, too
 }
+
+// doubtful reports whether an argument is empty and that does not count yet.
+func (h *homecome) doubtful() bool { return h != nil && !h.empty.IsZero() }
 
 type interest map[string]map[key]bool
 
@@ -137,6 +143,7 @@ func (t *tree) process(visits []visit) {
 	if len(t.returned) > 0 && len(t.later) == 0 {
 		t.welcome()
 	}
+	t.listed()
 }
 
 // affected returns what to look at, and how, when events name a path.
@@ -233,9 +240,9 @@ func (t *tree) visitRoot(b *batch, v visit) {
 		return
 	}
 	if home := t.returned[v.key.root]; home != nil {
-		home.confirmed = v.rescan && !home.empty.IsZero() && t.read.now().Sub(home.empty) >= removalHold
+		home.confirmed = t.empty == 0 || v.rescan && home.doubtful() && t.read.now().Sub(home.empty) >= t.empty
 	} else if (v.force || e.info == nil || !os.SameFile(e.info, at.info)) && len(t.ledger.below(v.key.root)) > 0 {
-		t.returned[v.key.root] = &homecome{}
+		t.returned[v.key.root] = &homecome{confirmed: t.empty == 0}
 	}
 	t.visitFolder(b, v, at)
 }
@@ -248,7 +255,7 @@ func (t *tree) lose(e *entry, err error) {
 	if e.isFolder {
 		t.vacate(e)
 	}
-	e.info = nil
+	e.info, e.listed = nil, false
 	delete(t.returned, e.key.root)
 	t.tell(func(l *ledger) { l.stayAll(e.key.root) })
 	t.fail(e, fmt.Sprintf("the folder cannot be used (%s), what it last held stays in use; bring it back or leave it out of the arguments", cause(err)))
@@ -256,19 +263,22 @@ func (t *tree) lose(e *entry, err error) {
 
 // welcome decides about the files that did not come back with an argument: they
 // go, unless the argument is empty, which may be a volume that is not mounted
-// yet and counts only when the next rescan finds the same.
+// yet and counts only when a later rescan finds the same. Those below a folder
+// that cannot be read wait for it.
 func (t *tree) welcome() {
 	for r, home := range t.returned {
-		missing := t.missing(r)
+		missing, hidden := t.missing(r)
 		if len(missing) > 0 && !home.confirmed && !t.holdsFiles(r) {
 			if home.empty.IsZero() {
 				home.empty = t.read.now()
 			}
 			t.tell(func(l *ledger) { l.stayAll(r) })
-			t.fail(t.entries[key{r, ""}], "the folder was gone and is back empty, what it last held stays in use until the next rescan; put its files back")
+			t.fail(t.entries[key{r, ""}], fmt.Sprintf("the folder was gone and is back empty, or is empty after a restart; what it last held stays in use, for %v unless its files come back; put them back, or say that it is meant with --allow-empty", t.empty))
 			continue
 		}
-		delete(t.returned, r)
+		if home.empty = (time.Time{}); !hidden {
+			delete(t.returned, r)
+		}
 		t.tell(func(l *ledger) {
 			for _, k := range missing {
 				l.leave(k)
@@ -279,14 +289,50 @@ func (t *tree) welcome() {
 }
 
 // missing returns the files of an argument that the ledger knows and the tree
-// does not.
-func (t *tree) missing(r *root) (out []key) {
+// does not. Those that may be in a folder that cannot be read are hidden.
+func (t *tree) missing(r *root) (out []key, hidden bool) {
 	for _, k := range t.ledger.below(r) {
-		if t.entries[k] == nil {
+		switch {
+		case t.entries[k] != nil:
+		case t.behind(k):
+			hidden = true
+		default:
 			out = append(out, k)
 		}
 	}
-	return out
+	return out, hidden
+}
+
+// behind reports whether a folder above a name cannot be read.
+func (t *tree) behind(k key) bool {
+	for k.rel != "" {
+		k = k.parent()
+		r := t.ledger.records[k]
+		if r != nil && r.fault != nil && (k.rel != "" || !t.returned[k.root].doubtful()) {
+			return true
+		}
+	}
+	return false
+}
+
+// listed takes note of the arguments that were listed.
+func (t *tree) listed() {
+	if len(t.ledger.unlisted) == 0 || len(t.later) > 0 {
+		return
+	}
+	var out []string
+	for _, r := range t.roots {
+		if e := t.entries[key{r, ""}]; !r.listed && (!e.listed || t.returned[r].doubtful()) {
+			out = append(out, r.dir)
+		} else {
+			r.listed = true
+		}
+	}
+	t.tell(func(l *ledger) {
+		if l.unlisted = out; len(out) == 0 {
+			l.lost = nil
+		}
+	})
 }
 
 // holdsFiles reports whether an argument holds any file to read.

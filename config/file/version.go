@@ -1,6 +1,7 @@
 package file
 
 import (
+	"slices"
 	"time"
 
 	"github.com/sluicegw/sluice/config/file/document"
@@ -21,6 +22,8 @@ type versions struct {
 	aside  map[model.Ref]bool // objects that next does not hold
 }
 
+func sameObject(a, b document.Object) bool { return a.Ref == b.Ref && a.Hash == b.Hash }
+
 // base returns what the newest version leaves out: the good version, then what
 // came since.
 func (v versions) base() []document.Object {
@@ -38,7 +41,7 @@ func (v versions) then(c document.Content) versions {
 		return versions{objects: base, young: v.young, good: v.good, broken: true}
 	}
 	next := append(c.Objects, kept(base, c)...)
-	if len(base) == 0 {
+	if len(base) == 0 || slices.EqualFunc(base, next, sameObject) {
 		return versions{objects: next}
 	}
 	rest := without(base, next)
@@ -126,6 +129,7 @@ func (l *ledger) mature(r *record) {
 	next := versions{objects: r.next}
 	if len(r.aside) == 0 {
 		r.versions = next // the same objects, and where they are
+		l.unsaved[r.key] = true
 		return
 	}
 	l.replace(r, next)

@@ -305,3 +305,16 @@ func labelShape(s string) bool {
 	}
 	return s != ""
 }
+
+// Restore returns an object that was read before from its JSON; false if that is
+// none.
+func Restore(at model.Order, line int, json []byte) (Object, bool) {
+	c := Parse(Origin{Path: ".json", Order: at.Path}, json)
+	if len(c.Objects) != 1 {
+		return Object{}, false
+	}
+	o := c.Objects[0]
+	o.Order, o.Line = at, line
+	o.Hash = hash(&o.Object)
+	return o, true
+}
