@@ -59,11 +59,22 @@ func adminToken(dataDir string) (string, error) {
 		}
 	}
 	token := rand.Text()
-	next := path + ".new"
-	if err := errors.Join(ignoreGone(os.Remove(next)), os.WriteFile(next, []byte(token+"\n"), 0o600), os.Rename(next, path)); err != nil {
-		return "", fmt.Errorf("write the token of the admin API: %w", err)
+	if err := writeToken(path, token); err != nil {
+		return "", fmt.Errorf("write the token of the admin API to the data directory %s: %w; make room there and let it be written to", dataDir, err)
 	}
 	return token, nil
+}
+
+// writeToken puts a token in place as a whole, or leaves what is there.
+func writeToken(path, token string) error {
+	next := path + ".new"
+	if err := ignoreGone(os.Remove(next)); err != nil {
+		return err
+	}
+	if err := os.WriteFile(next, []byte(token+"\n"), 0o600); err != nil {
+		return err
+	}
+	return os.Rename(next, path)
 }
 
 func ignoreGone(err error) error {
