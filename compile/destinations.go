@@ -29,34 +29,6 @@ func targetFor(d model.Destination, listener uint32) targetKey {
 	return k
 }
 
-// findService returns the oldest service with a host that the fleet may see,
-// nil if there is none. A host below a wildcard that is resolved on demand is a
-// DNS service of its own.
-func (rs *rules) findService(rd *graph.Reader, host string) *model.Service {
-	if s := rs.oldestService(rd, host); s != nil {
-		return s
-	}
-	for name := host; name != "*"; {
-		name = wider(name)
-		if s := rs.oldestService(rd, name); s != nil && s.Resolution == model.ResolutionDynamic {
-			one := *s
-			one.Hosts, one.Resolution, one.Endpoints = []string{host}, model.ResolutionDNS, nil
-			return &one
-		}
-	}
-	return nil
-}
-
-func (rs *rules) oldestService(rd *graph.Reader, host string) (oldest *model.Service) {
-	for _, ref := range rs.servicesByHost.Read(rd, host) {
-		s, ok := rs.objects.Read(rd, ref).(*model.Service)
-		if ok && s.ExportTo.Shows(rs.fleet.Namespace) && (oldest == nil || s.Older(&oldest.Meta)) {
-			oldest = s
-		}
-	}
-	return oldest
-}
-
 // findPolicies returns the policies of the most specific name that covers a
 // host, from the first namespace that has one: that of the fleet, of the
 // service, the root. Those that select the fleet by its labels go before those
@@ -115,15 +87,25 @@ func (rs *rules) applies(p *model.DestinationPolicy) bool {
 	return p.ExportTo.Shows(rs.fleet.Namespace)
 }
 
+// check reports what of an object does not count.
+func (rs *rules) check(rd *graph.Reader, ref model.Ref) resources {
+	switch o := rs.objects.Read(rd, ref).(type) {
+	case *model.DestinationPolicy:
+		return rs.checkPolicy(rd, o)
+	case *model.Service:
+		return rs.checkService(rd, o)
+	}
+	return resources{}
+}
+
 // checkPolicy reports a policy that rules nothing.
-func (rs *rules) checkPolicy(rd *graph.Reader, ref model.Ref) (out resources) {
-	p, ok := rs.objects.Read(rd, ref).(*model.DestinationPolicy)
-	if !ok || strings.HasPrefix(p.Host, "*") {
+func (rs *rules) checkPolicy(rd *graph.Reader, p *model.DestinationPolicy) (out resources) {
+	if strings.HasPrefix(p.Host, "*") {
 		return out
 	}
 	warn := func(field, format string, args ...any) {
 		out.faults = append(out.faults, model.Problem{
-			Object: ref, Field: field, Reason: model.ReasonNotAttached, Severity: model.SeverityWarning, Message: fmt.Sprintf(format, args...),
+			Object: p.Ref, Field: field, Reason: model.ReasonNotAttached, Severity: model.SeverityWarning, Message: fmt.Sprintf(format, args...),
 		})
 	}
 	switch svc := rs.service.Read(rd, p.Host); {
@@ -240,7 +222,8 @@ func portList(ports []model.ServicePort, want uint32) string {
 
 // place is a destination with all that its cluster is made of.
 type place struct {
-	service *model.Service
+	host    string
+	service *service
 	port    model.ServicePort
 	subset  model.Subset
 	rules   []*model.DestinationPolicy
@@ -257,7 +240,7 @@ func (rs *rules) placeOf(rd *graph.Reader, d model.Destination) (p place) {
 	if !ok {
 		return p
 	}
-	p = place{service: svc, port: port, rules: rs.policies.Read(rd, d.Host)}
+	p = place{host: d.Host, service: svc, port: port, rules: rs.policies.Read(rd, d.Host)}
 	if d.Subset != "" {
 		p.subset, _ = upstream.Subset(p.rules, d.Subset)
 	}
@@ -269,7 +252,10 @@ func (p place) owners() []model.Ref {
 	for _, r := range p.rules {
 		out = append(out, r.Ref)
 	}
-	return append(out, p.service.Ref)
+	for _, s := range p.service.parts {
+		out = append(out, s.Ref)
+	}
+	return out
 }
 
 // faults are the problems of what a place stands on.
@@ -356,12 +342,12 @@ func (rs *rules) buildEndpoints(rd *graph.Reader, d model.Destination) resources
 	})
 }
 
-// endpointsOf gathers the endpoints of a service from where it keeps them.
-func (rs *rules) endpointsOf(rd *graph.Reader, p place) []model.Endpoint {
-	svc := p.service
+// endpointsOfPart gathers the endpoints of a port from where an object keeps
+// them.
+func (rs *rules) endpointsOfPart(rd *graph.Reader, svc *model.Service, port model.ServicePort) []model.Endpoint {
 	switch {
 	case svc.Resolution == model.ResolutionSlices:
-		return rs.sliceEndpoints(rd, p)
+		return rs.sliceEndpoints(rd, svc, port)
 	case svc.WorkloadSelector != nil:
 		return rs.selected(rd, svc)
 	}
@@ -370,19 +356,18 @@ func (rs *rules) endpointsOf(rd *graph.Reader, p place) []model.Endpoint {
 
 // sliceEndpoints gathers the endpoints of one port from the slices of a
 // Kubernetes Service.
-func (rs *rules) sliceEndpoints(rd *graph.Reader, p place) (out []model.Endpoint) {
-	svc := model.Ref{Kind: "Service", Namespace: p.service.Ref.Namespace, Name: p.service.Ref.Name}
-	for _, ref := range rs.slices.Read(rd, svc) {
+func (rs *rules) sliceEndpoints(rd *graph.Reader, svc *model.Service, of model.ServicePort) (out []model.Endpoint) {
+	for _, ref := range rs.slices.Read(rd, model.Ref{Kind: "Service", Namespace: svc.Ref.Namespace, Name: svc.Ref.Name}) {
 		s, ok := rs.objects.Read(rd, ref).(*model.EndpointSlice)
 		if !ok {
 			continue
 		}
 		for _, port := range s.Ports {
-			if port.Name != p.port.Name {
+			if port.Name != of.Name {
 				continue
 			}
 			for _, ep := range s.Endpoints {
-				ep.Ports = map[string]uint32{p.port.Name: port.Number}
+				ep.Ports = map[string]uint32{of.Name: port.Number}
 				out = append(out, ep)
 			}
 		}

@@ -116,7 +116,7 @@ type rules struct {
 
 	expanded   *graph.Rule[model.Ref, expansion]
 	credential *graph.Rule[model.Credential, credential]
-	service    *graph.Rule[string, *model.Service]
+	service    *graph.Rule[string, *service]
 	checked    *graph.Rule[model.Ref, resources]
 	policies   *graph.Rule[string, []*model.DestinationPolicy]
 	settings   *graph.Rule[none, *model.Settings]
@@ -163,13 +163,13 @@ func newRules(o Options) *rules {
 	rs.indexObjects(g)
 	rs.indexAttachments(g)
 	rs.expanded = graph.NewRule(g, "expanded", rankService, rs.expand, expansion.equal)
-	rs.service = graph.NewRule(g, "service", rankService, rs.findService, same[*model.Service])
+	rs.service = graph.NewRule(g, "service", rankService, rs.findService, sameService)
 	rs.credential = graph.NewRule(g, "credential", rankService, rs.readCredential, credential.equal)
 	rs.policies = graph.NewRule(g, "policies", rankPolicy, rs.findPolicies, slices.Equal[[]*model.DestinationPolicy])
 	rs.settings = graph.NewRule(g, "settings", rankPolicy, rs.findSettings, same[*model.Settings])
 	rs.scopes = graph.NewRule(g, "scopes", rankService, rs.findsByScope, same[bool])
 	rs.layout = graph.NewRule(g, "layout", rankPolicy, rs.isScoped, same[bool])
-	rs.checked = graph.NewRule(g, "policy check", rankTarget, rs.checkPolicy, resources.equal)
+	rs.checked = graph.NewRule(g, "check", rankTarget, rs.check, resources.equal)
 	rs.target = graph.NewRule(g, "target", rankTarget, rs.resolve, sameTarget)
 	rs.root = graph.NewRule(g, "root", rankBinds, rs.demandListeners, same[none])
 	rs.listener = graph.NewRule(g, "listener", rankListener, rs.buildListener, resources.equal)
@@ -275,7 +275,9 @@ func (rs *rules) set(ref model.Ref, v model.Value) {
 	rs.settingsObjects.Replace(b.settings, a.settings)
 	rs.dynamic.Replace(b.dynamic, a.dynamic)
 	rs.replaceNames(b.names, a.names)
-	switch v.(type) {
+	switch o := v.(type) {
+	case *model.Service:
+		rs.pinContested(o)
 	case *model.Gateway, *model.RouteSet:
 		rs.attach.Pin(ref)
 	case *model.DestinationPolicy:

@@ -79,6 +79,9 @@ func (ix *Index[K, E]) note(key K, e E) {
 	}
 }
 
+// Members returns the elements of key for what is no rule, which does not change them.
+func (ix *Index[K, E]) Members(key K) map[E]int { return ix.members[key] }
+
 // Replace takes the entries of one source from before to after.
 func (ix *Index[K, E]) Replace(before, after []Entry[K, E]) {
 	if slices.Equal(before, after) {
