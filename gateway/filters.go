@@ -23,24 +23,26 @@ import (
 // httpFilters returns the HTTP filters of every connection manager, in order.
 // This list is the only place that orders them:
 //
-//  1. fallback (a table found by scope): finds the scope that the key missed, so
+//  1. rbac: a request that means another host or path than it says is refused
+//     before anything trusts it;
+//  2. fallback (a table found by scope): finds the scope that the key missed, so
 //     that every filter behind it sees the right route;
-//  2. filters of policies, from those that know least about the client to those
+//  3. filters of policies, from those that know least about the client to those
 //     that know most: a filter there is always in the list and is steered only
 //     by its own per-route type, because switching a filter on or off per route
 //     has no effect on a request that went through the fallback;
-//  3. grpc_web (a server of protocol GRPC-WEB): what follows sees gRPC;
-//  4. fault, cors: always there and idle until a route steers them, so that the
+//  4. grpc_web (a server of protocol GRPC-WEB): what follows sees gRPC;
+//  5. fault, cors: always there and idle until a route steers them, so that the
 //     first use of either replaces no listener and cuts no WebSocket. An
 //     aborted request gets no CORS headers, as with Istio;
-//  5. set_filter_state and dynamic_forward_proxy (a destination resolves the
+//  6. set_filter_state and dynamic_forward_proxy (a destination resolves the
 //     name that the client asked for): the route says the port, the request
 //     waits until the name is resolved;
-//  6. header_mutation (a host with HTTP/3): every response, those of the filters
-//     before it too, says where HTTP/3 is;
+//  7. header_mutation: trailers that stand for headers go; of a host with HTTP/3
+//     every response, those of the filters before it too, says where that is;
 //  8. router.
 func httpFilters(in manager) []*hcmv3.HttpFilter {
-	var filters []*hcmv3.HttpFilter
+	filters := []*hcmv3.HttpFilter{targetGuard(in.settings.PathParameters)}
 	if in.scopes {
 		filters = append(filters, discoveredLua(model.ExtensionFallback))
 	}
@@ -58,24 +60,27 @@ func httpFilters(in manager) []*hcmv3.HttpFilter {
 	if in.dnsCache != nil {
 		filters = append(filters, httpFilter(model.FilterState, &filterstatev3.Config{}), dynamicForwardProxy(in.dnsCache))
 	}
-	if in.altPort != 0 {
-		filters = append(filters, alternative(in.altPort))
+	return append(filters, mutations(in.altPort), router())
+}
+
+// mutations takes the trailers off that a client may not send.
+func mutations(altPort uint32) *hcmv3.HttpFilter {
+	m := &headermutationv3.Mutations{RequestTrailersMutations: removal(clientTrailers())}
+	if altPort != 0 {
+		m.ResponseMutations = []*mutationrulesv3.HeaderMutation{alternative(altPort)}
 	}
-	return append(filters, router())
+	return httpFilter("envoy.filters.http.header_mutation", &headermutationv3.HeaderMutation{Mutations: m})
 }
 
 // alternative tells clients that HTTP/3 is at port, over what a destination says
 // of its own ports.
 //
 // Source: RFC 9114 section 3.1.1, RFC 7838 section 3; the day is Istio's.
-func alternative(port uint32) *hcmv3.HttpFilter {
-	value := fmt.Sprintf(`h3=":%d"; ma=86400`, port)
-	return httpFilter("envoy.filters.http.header_mutation", &headermutationv3.HeaderMutation{Mutations: &headermutationv3.Mutations{
-		ResponseMutations: []*mutationrulesv3.HeaderMutation{{Action: &mutationrulesv3.HeaderMutation_Append{Append: &corev3.HeaderValueOption{
-			Header:       &corev3.HeaderValue{Key: "alt-svc", Value: value},
-			AppendAction: corev3.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD,
-		}}}},
-	}})
+func alternative(port uint32) *mutationrulesv3.HeaderMutation {
+	return &mutationrulesv3.HeaderMutation{Action: &mutationrulesv3.HeaderMutation_Append{Append: &corev3.HeaderValueOption{
+		Header:       &corev3.HeaderValue{Key: "alt-svc", Value: fmt.Sprintf(`h3=":%d"; ma=86400`, port)},
+		AppendAction: corev3.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD,
+	}}}
 }
 
 // idleFault does nothing by itself. Its counters per client cluster are off: each

@@ -94,6 +94,7 @@ func connectionManager(in manager) *hcmv3.HttpConnectionManager {
 		PathWithEscapedSlashesAction:    escapedSlashes(s.EscapedSlashes),
 		StreamErrorOnInvalidHttpMessage: wrapperspb.Bool(false),
 		LocalReplyConfig:                localReplies(),
+		EarlyHeaderMutationExtensions:   []*corev3.TypedExtensionConfig{earlyMutations(in)},
 		UpgradeConfigs:                  []*hcmv3.HttpConnectionManager_UpgradeConfig{{UpgradeType: "websocket"}},
 	}
 	if in.quic {
@@ -112,7 +113,6 @@ func connectionManager(in manager) *hcmv3.HttpConnectionManager {
 			VirtualHosts: []*routev3.VirtualHost{Misdirected([]string{"*"})},
 		}}
 	case in.scopes:
-		m.EarlyHeaderMutationExtensions = []*corev3.TypedExtensionConfig{scopeHeader(in.table)}
 		m.RouteSpecifier = &hcmv3.HttpConnectionManager_ScopedRoutes{ScopedRoutes: scopedRoutes()}
 	default:
 		m.RouteSpecifier = &hcmv3.HttpConnectionManager_Rds{Rds: &hcmv3.Rds{ConfigSource: ads(), RouteConfigName: in.table}}
@@ -189,24 +189,30 @@ func escapedSlashes(e model.EscapedSlashes) hcmv3.HttpConnectionManager_PathWith
 	}
 }
 
-// scopeHeader writes the scope key into its header before routes are looked up,
-// over whatever a client sent in it: that of the host and, over it, that of the
-// whole table, on connections that were told so by [TableLayout]. A table that is
-// found by its name takes the header off, so that no destination ever believes a
-// client's.
-func scopeHeader(table string) *corev3.TypedExtensionConfig {
+// earlyMutations changes request headers before routes are looked up. It takes off
+// what a client may not say.
+func earlyMutations(in manager) *corev3.TypedExtensionConfig {
+	mutations := removal(clientHeaders())
+	if in.scopes {
+		mutations = append(mutations, scopeHeader(in.table)...)
+	}
+	return &corev3.TypedExtensionConfig{Name: "sluice.early", TypedConfig: pack(&earlyv3.HeaderMutation{Mutations: mutations})}
+}
+
+// scopeHeader writes the scope key into its header, over whatever a client sent in
+// it: that of the host and, over it, that of the whole table, on connections that
+// were told so by [TableLayout]. A table that is found by its name takes the header
+// off, so that no destination ever believes a client's.
+func scopeHeader(table string) []*mutationrulesv3.HeaderMutation {
 	set := func(key string) *mutationrulesv3.HeaderMutation {
 		return &mutationrulesv3.HeaderMutation{Action: &mutationrulesv3.HeaderMutation_Append{Append: &corev3.HeaderValueOption{
 			Header:       &corev3.HeaderValue{Key: model.HeaderScope, Value: key},
 			AppendAction: corev3.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD,
 		}}}
 	}
-	return &corev3.TypedExtensionConfig{
-		Name: "sluice.scope",
-		TypedConfig: pack(&earlyv3.HeaderMutation{Mutations: []*mutationrulesv3.HeaderMutation{
-			set(model.ScopeName(literal(table), "%REQ(:AUTHORITY)%")),
-			set("%FILTER_STATE(" + model.StateTable + ":PLAIN)%"), // empty values are not written
-		}}),
+	return []*mutationrulesv3.HeaderMutation{
+		set(model.ScopeName(literal(table), "%REQ(:AUTHORITY)%")),
+		set("%FILTER_STATE(" + model.StateTable + ":PLAIN)%"), // empty values are not written
 	}
 }
 

@@ -325,6 +325,9 @@ func TestOddHosts(t *testing.T) {
 			text := "GET / HTTP/1.1\r\nHost: " + host + "\r\n\r\n"
 			a := raw(t, open[model.ListenerName(plain.bind)], text)
 			b := raw(t, open[model.ListenerName(scoped.bind)], text)
+			if a.status == http.StatusBadRequest && b.status == a.status {
+				continue // whoever would have answered
+			}
 			if a.status != b.status || a.vhost != b.vhost || a.seen.Host != b.seen.Host {
 				t.Errorf("host %q, star=%v: plain %d from %q (%q), scoped %d from %q (%q)",
 					host, plain.star, a.status, a.vhost, a.seen.Host, b.status, b.vhost, b.seen.Host)

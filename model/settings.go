@@ -34,6 +34,8 @@ type Settings struct {
 	// MergeSlashes folds // in paths. EscapedSlashes is what happens to %2F.
 	MergeSlashes   bool
 	EscapedSlashes EscapedSlashes
+	// PathParameters is what happens to ";" in paths.
+	PathParameters PathParameters
 	// TrustedHops is the number of proxies in front whose X-Forwarded-For
 	// entries are believed.
 	TrustedHops uint32
@@ -65,6 +67,17 @@ const (
 	EscapedSlashesKeep     EscapedSlashes = "Keep"
 )
 
+// PathParameters is what happens to a ";" in a path.
+type PathParameters string
+
+// The treatments of path parameters.
+const (
+	// PathParametersSafe refuses those of dot segments and of empty ones.
+	PathParametersSafe   PathParameters = "RejectInDotSegments"
+	PathParametersReject PathParameters = "Reject"
+	PathParametersKeep   PathParameters = "Keep"
+)
+
 // DefaultSettings returns the edge-safe defaults; docs/defaults.md gives the
 // reason of each.
 func DefaultSettings() Settings {
@@ -83,6 +96,7 @@ func DefaultSettings() Settings {
 		MaxResponseHeaders:     1000,
 		MergeSlashes:           true,
 		EscapedSlashes:         EscapedSlashesRedirect,
+		PathParameters:         PathParametersSafe,
 		ListenerConnections:    10_000,
 		MaxConnections:         50_000,
 		MaxHeapBytes:           2 << 30,

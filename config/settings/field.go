@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -47,7 +48,10 @@ func fields() []field {
 		{"maxResponseHeaders", count(1, 10_000, func(s *model.Settings) *uint32 { return &s.MaxResponseHeaders })},
 		{"underscoreHeaders", toggle(func(s *model.Settings) *bool { return &s.UnderscoreHeaders })},
 		{"mergeSlashes", toggle(func(s *model.Settings) *bool { return &s.MergeSlashes })},
-		{"escapedSlashes", escapedSlashes},
+		{"escapedSlashes", choice(func(s *model.Settings) *model.EscapedSlashes { return &s.EscapedSlashes },
+			model.EscapedSlashesRedirect, model.EscapedSlashesForward, model.EscapedSlashesReject, model.EscapedSlashesKeep)},
+		{"pathParameters", choice(func(s *model.Settings) *model.PathParameters { return &s.PathParameters },
+			model.PathParametersSafe, model.PathParametersReject, model.PathParametersKeep)},
 		{"trustedHops", count(0, 100, func(s *model.Settings) *uint32 { return &s.TrustedHops })},
 		{"keepHeaderCase", toggle(func(s *model.Settings) *bool { return &s.KeepHeaderCase })},
 		{"http10", toggle(func(s *model.Settings) *bool { return &s.HTTP10 })},
@@ -169,18 +173,35 @@ func toggle(to func(*model.Settings) *bool) setter {
 	}
 }
 
-func escapedSlashes(s *model.Settings, raw json.RawMessage) *fault {
-	var value model.EscapedSlashes
-	if json.Unmarshal(raw, &value) != nil {
-		return wrongType(raw, "a string")
-	}
-	switch value {
-	case model.EscapedSlashesRedirect, model.EscapedSlashesForward, model.EscapedSlashesReject, model.EscapedSlashesKeep:
-		s.EscapedSlashes = value
+// choice is a field with some values.
+func choice[V ~string](to func(*model.Settings) *V, values ...V) setter {
+	return func(s *model.Settings, raw json.RawMessage) *fault {
+		var value V
+		if json.Unmarshal(raw, &value) != nil {
+			return wrongType(raw, "a string")
+		}
+		if !slices.Contains(values, value) {
+			return &fault{model.ReasonInvalidValue, fmt.Sprintf("%s is not one of %s", shown(raw), listed(values))}
+		}
+		*to(s) = value
 		return nil
 	}
-	return &fault{model.ReasonInvalidValue, fmt.Sprintf("%s is not one of %s, %s, %s and %s", shown(raw),
-		model.EscapedSlashesRedirect, model.EscapedSlashesForward, model.EscapedSlashesReject, model.EscapedSlashesKeep)}
+}
+
+// listed is "a, b and c".
+func listed[V ~string](values []V) string {
+	var out strings.Builder
+	for i, v := range values {
+		switch {
+		case i == 0:
+		case i == len(values)-1:
+			out.WriteString(" and ")
+		default:
+			out.WriteString(", ")
+		}
+		out.WriteString(string(v))
+	}
+	return out.String()
 }
 
 func isNumber(raw json.RawMessage) bool {

@@ -55,7 +55,7 @@ func TestEveryField(t *testing.T) {
 		ConnectionIdleTimeout: 90 * time.Minute, StreamIdleTimeout: time.Minute, RequestTimeout: 1500 * time.Millisecond, RequestHeadersTimeout: time.Second,
 		MaxConcurrentStreams: 1, StreamWindowBytes: 65535, ConnectionWindowBytes: 2 << 20,
 		MaxRequestHeadersKiB: 8192, MaxRequestHeaders: 1, MaxResponseHeadersKiB: 7, MaxResponseHeaders: 8,
-		UnderscoreHeaders: true, MergeSlashes: false, EscapedSlashes: model.EscapedSlashesKeep, TrustedHops: 2, HTTP10: true, KeepHeaderCase: true,
+		UnderscoreHeaders: true, MergeSlashes: false, EscapedSlashes: model.EscapedSlashesKeep, PathParameters: model.PathParametersKeep, TrustedHops: 2, HTTP10: true, KeepHeaderCase: true,
 		ListenerConnections: 5, MaxConnections: 6, MaxHeapBytes: 8 << 30,
 		ConnectTimeout: time.Millisecond, DrainTimeout: time.Hour,
 	}
@@ -64,7 +64,7 @@ func TestEveryField(t *testing.T) {
 		"connectionIdleTimeout":"1h30m","streamIdleTimeout":"1m","requestTimeout":"1.5s","requestHeadersTimeout":"1s",
 		"maxConcurrentStreams":1,"streamWindowBytes":"65535","connectionWindowBytes":"2MiB",
 		"maxRequestHeadersKiB":8192,"maxRequestHeaders":1,"maxResponseHeadersKiB":7,"maxResponseHeaders":8,
-		"underscoreHeaders":true,"mergeSlashes":false,"escapedSlashes":"Keep","trustedHops":2,"http10":true,"keepHeaderCase":true,
+		"underscoreHeaders":true,"mergeSlashes":false,"escapedSlashes":"Keep","pathParameters":"Keep","trustedHops":2,"http10":true,"keepHeaderCase":true,
 		"listenerConnections":5,"maxConnections":6,"maxHeapBytes":"8GiB",
 		"connectTimeout":"1ms","drainTimeout":"1h"}`)
 	if len(problems) > 0 {
